@@ -1,0 +1,305 @@
+"""The one-line calls. They only put public parts together: objective, sampler, pruner, study, tracker, result."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import time
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
+
+import optuna
+
+from gbtune import pruners, samplers
+from gbtune.errors import InvalidArgument, UnknownName
+from gbtune.families import ModelFamily
+from gbtune.objective import Objective
+from gbtune.records import STUDY_KEY, StudyRecord
+from gbtune.result import TuningResult
+from gbtune.study import create_study
+from gbtune.tracking import MLflowTracker, Tracker
+from gbtune.tuning import Budget, Tuning
+
+DEFAULT_TRIALS, DEFAULT_SECONDS = 100, 600.0
+
+
+class Arguments(TypedDict, total=False):
+    """The keyword arguments of `tune`, less the family; defaults and meanings are there."""
+
+    space: Any
+    sampler: str | optuna.samplers.BaseSampler
+    pruner: str | optuna.pruners.BasePruner | None
+    n_trials: int | None
+    timeout: float | None
+    cv: Any
+    metric: Any
+    task: str | None
+    sample_weight: Any
+    groups: Any
+    seed: int | None
+    n_jobs: int | None
+    study: str | optuna.Study | None
+    storage: Any
+    tracking: bool | str | Tracker
+    register: str | None
+    progress: bool
+
+
+def tune(
+    X: Any,
+    y: Any,
+    *,
+    family: str | ModelFamily,
+    space: Any = None,
+    sampler: str | optuna.samplers.BaseSampler = "tpe",
+    pruner: str | optuna.pruners.BasePruner | None = "race",
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    cv: Any = None,
+    metric: Any = None,
+    task: str | None = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+    seed: int | None = 0,
+    n_jobs: int | None = None,
+    study: str | optuna.Study | None = None,
+    storage: Any = None,
+    tracking: bool | str | Tracker = True,
+    register: str | None = None,
+    progress: bool = True,
+    **unknown: Any,
+) -> TuningResult:
+    """Tune a gradient-boosting model and fit it on all rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        pandas (numbers, booleans, strings, categories, nullable and Arrow-backed), numpy, scipy-sparse. Missing
+        values and categories are handled natively. Never changed.
+    y : array-like of shape (n_samples,)
+        Labels (strings, booleans, integers) or values.
+    family : str or ModelFamily
+        ``"xgboost"``, ``"lightgbm"`` or a plug-in's name.
+    space : str, path, dict or SearchSpace, optional
+        ``"core"``, ``"wide"``, ``"grid"``, ``"my.toml"``. Default: ``core`` for XGBoost, ``native`` for LightGBM.
+    sampler : {"tpe", "random", "grid"} or optuna.samplers.BaseSampler, default "tpe"
+        What proposes configurations.
+    pruner : {"race", "median"}, optuna.pruners.BasePruner or None, default "race"
+        What stops hopeless trials. See `gbtune.pruners` for what a step is.
+    n_trials : int, optional
+        Finished trials (complete, pruned or failed), the baseline included.
+    timeout : float, optional
+        Seconds for all, the refit included. Neither given: 100 trials or 600 s, whichever comes first; a grid: all
+        its cells. One given: only that one.
+    cv : int, float, splitter, iterable of (train, valid) or None, default None
+        Number of folds; fraction of a hold-out; scikit-learn splitter; index arrays. None: five folds
+        (stratified for classes, by group with `groups`), or fewer when they do not fit the time.
+    metric : str, Metric, list of these or None, default None
+        scikit-learn scorer name (``"neg_log_loss"`` is log loss, minimised, in its natural sign), native name
+        (``"auc"``), or `gbtune.Metric`. Of a list, the first is optimised. None: log loss, or RMSE.
+    task : {"classification", "binary", "multiclass", "regression"}, optional
+        Default: told from y.
+    sample_weight : array-like of shape (n_samples,), optional
+        Used in training and in evaluation.
+    groups : array-like of shape (n_samples,), optional
+        Rows of one group never stand on both sides of a fold.
+    seed : int or None, default 0
+        With a seed, and unless a deadline cuts in, parameters, states, rounds and values are the same for every
+        `n_jobs`. None: random and asynchronous.
+    n_jobs : int, optional
+        Cores used in all: trials side by side, one booster thread each. Default: the usable ones.
+    study : str or optuna.Study, optional
+        A name, or a study that is used as it is (with its own sampler and pruner); its finished trials count.
+    storage : str or optuna storage, optional
+        Where a named study is kept. Default: in memory.
+    tracking : bool, str or Tracker, default True
+        MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
+    register : str, optional
+        Register the model under this name in MLflow.
+    progress : bool, default True
+        Print the plan and show a progress bar, on stderr.
+
+    Returns
+    -------
+    TuningResult
+        Best parameters, score, fitted model, study.
+
+    Raises
+    ------
+    InvalidArgument
+        For bad input (a `ValueError`), before a booster is built.
+    StudyFailed
+        If the baseline, or five trials in a row, fail.
+    BudgetTooSmall
+        If nothing completes in time; the message names the seconds needed.
+    KeyboardInterrupt
+        At the second Ctrl-C, or at the first one if nothing has completed. The first one otherwise ends the
+        search, and the best so far is the result.
+
+    Examples
+    --------
+    >>> import gbtune
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> result = gbtune.tune(X, y, family="lightgbm", n_trials=4, tracking=False, progress=False)
+    >>> sorted(result.best_params)[:2]
+    ['colsample_bytree', 'learning_rate']
+    """
+    if unknown:
+        raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
+    budget = _budget(n_trials, timeout, n_jobs)
+    tracker = _tracker(tracking, register)
+    objective = Objective(
+        family, X, y, space=space, cv=cv, metric=metric, task=task, sample_weight=sample_weight, groups=groups, seed=seed
+    )
+    sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
+    if budget.n_trials is None and budget.timeout is None and not sampling.exhaustive:
+        budget = Budget(DEFAULT_TRIALS, DEFAULT_SECONDS, budget.n_jobs)
+    opened = create_study(
+        study,
+        storage,
+        sampler=sampling.sampler,
+        pruner=pruners.resolve_pruner(
+            pruner, n_rows=objective.data.n_rows, exchangeable=objective.evaluator.folds.exchangeable
+        ),
+        direction=objective.direction,
+        default_name=f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+    )
+    _check_same_problem(opened, objective)
+    tuning = Tuning(objective, opened, sampling, budget, tracker, register=register, progress=progress)
+    return tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
+
+
+def tune_xgb(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:
+    """Tune XGBoost: `tune` with ``family="xgboost"``.
+
+    Parameters
+    ----------
+    X, y, **arguments
+        As in `tune`.
+
+    Examples
+    --------
+    >>> from gbtune import tune_xgb
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> tune_xgb(X, y, n_trials=2, tracking=False, progress=False).best_score < 0.2
+    True
+    """
+    return _tune_family("xgboost", X, y, arguments)
+
+
+def tune_lgbm(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:
+    """Tune LightGBM: `tune` with ``family="lightgbm"``.
+
+    Parameters
+    ----------
+    X, y, **arguments
+        As in `tune`.
+
+    Examples
+    --------
+    >>> from gbtune import tune_lgbm
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> tune_lgbm(X, y, n_trials=2, tracking=False, progress=False).best_score < 70
+    True
+    """
+    return _tune_family("lightgbm", X, y, arguments)
+
+
+def _tune_family(family: str, X: Any, y: Any, arguments: Mapping[str, Any]) -> TuningResult:
+    if "family" in arguments:
+        raise InvalidArgument(f"This call tunes {family}. Run: gbtune.tune(X, y, family={arguments['family']!r})")
+    return tune(X, y, family=family, **arguments)
+
+
+def _signature_less_family() -> inspect.Signature:
+    signature = inspect.signature(tune)
+    return signature.replace(
+        parameters=[p for p in signature.parameters.values() if p.name not in ("family", "unknown")]
+    )
+
+
+# So that help() and notebooks show the arguments and their defaults, which are written once, in tune.
+tune_xgb.__signature__ = tune_lgbm.__signature__ = _signature_less_family()  # type: ignore[attr-defined]
+
+
+def _budget(n_trials: object, timeout: object, n_jobs: object) -> Budget:
+    for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1
+        ):
+            raise InvalidArgument(f"{name} must be an int of at least 1, or None, got {value!r}.")
+    if timeout is not None and (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, numbers.Real)
+        or not (math.isfinite(timeout) and timeout > 0)
+    ):
+        raise InvalidArgument(f"timeout must be a positive number of seconds, or None, got {timeout!r}.")
+    return Budget(
+        None if n_trials is None else int(n_trials),  # type: ignore[call-overload]
+        None if timeout is None else float(timeout),
+        usable_cores() if n_jobs is None else int(n_jobs),  # type: ignore[call-overload]
+    )
+
+
+def usable_cores() -> int:
+    """Return the cores this process may use: affinity and container limits are respected.
+
+    Examples
+    --------
+    >>> from gbtune.api import usable_cores
+    >>> usable_cores() >= 1
+    True
+    """
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _tracker(tracking: object, register: object) -> Tracker | None:
+    if register is not None and (not isinstance(register, str) or not register.strip()):
+        raise InvalidArgument(f"register must be the name of a model in the registry, got {register!r}.")
+    if tracking is False or tracking is None:
+        if register is not None:
+            raise InvalidArgument(f"register={register!r} needs a tracker: set tracking=True, a URI or a Tracker.")
+        return None
+    if isinstance(tracking, Tracker):
+        return tracking
+    if tracking is True:
+        return MLflowTracker()
+    if isinstance(tracking, str):
+        return MLflowTracker(tracking)
+    raise InvalidArgument(
+        f"tracking must be True, False, a tracking URI or a gbtune Tracker, got {type(tracking).__name__}."
+    )
+
+
+def _check_same_problem(study: optuna.Study, objective: Objective) -> None:
+    """Refuse a study that tuned something else: its trials could not be compared."""
+    text = study.user_attrs.get(STUDY_KEY)
+    if text is None:
+        return
+    then, now = StudyRecord.from_json(text), objective.describe(study)
+    for what in ("family", "metric", "data_fingerprint", "folds_fingerprint"):
+        if getattr(then, what) != getattr(now, what):
+            raise InvalidArgument(
+                f"Study {study.study_name!r} holds trials of another {what.removesuffix('_fingerprint')}: "
+                f"{getattr(then, what)!r}, now {getattr(now, what)!r}. Start a new study."
+            )
+
+
+def _example(X: Any, objective: Objective, rows: int = 5) -> Any:
+    """Return a few raw rows as a frame with the encoder's column names, for the model's signature."""
+    import pandas as pd
+    import scipy.sparse as sp
+
+    if hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[:rows].copy()
+    head = sp.csr_matrix(X)[:rows].toarray() if sp.issparse(X) else X[:rows]
+    return pd.DataFrame(head, columns=list(objective.data.encoder.names))
+

@@ -1,0 +1,202 @@
+"""Read a study's records and collect from them what a summary says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from gbtune.errors import InvalidArgument
+from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
+from gbtune.summary import SummaryFacts, format_value, plural, verdict
+
+_STATES = {
+    optuna.trial.TrialState.COMPLETE: "complete",
+    optuna.trial.TrialState.PRUNED: "pruned",
+    optuna.trial.TrialState.FAIL: "failed",
+}
+_EDGE = 0.01  # of the range, on the scale the sampler uses
+
+
+def read_records(study: optuna.Study) -> tuple[StudyRecord, list[TrialRecord]]:
+    """Return the study's record and those of its finished trials, in number order.
+
+    Optuna's state wins over the record's: a worker killed in mid-trial leaves a record that
+    says "running". A finished trial without a record (someone else's) gets one from Optuna's data.
+
+    Raises
+    ------
+    InvalidArgument
+        If the study holds no gbtune record.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.records import STUDY_KEY, StudyRecord
+    >>> from gbtune.facts import read_records
+    >>> study = optuna.create_study()
+    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                     "binary", 99, 4, "5 folds", 5)
+    >>> study.set_user_attr(STUDY_KEY, about.to_json())
+    >>> read_records(study)[1]
+    []
+    """
+    text = study.user_attrs.get(STUDY_KEY)
+    if text is None:
+        raise InvalidArgument(
+            f"A study tuned by gbtune has the user attribute {STUDY_KEY!r}; study {study.study_name!r} "
+            "has none. Pass the study of a result, or one that ran a gbtune Objective."
+        )
+    trials = study.get_trials(deepcopy=False, states=tuple(_STATES))
+    return StudyRecord.from_json(text), [_record(trial) for trial in sorted(trials, key=lambda t: t.number)]
+
+
+def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
+    state = _STATES[trial.state]
+    text = trial.user_attrs.get(TRIAL_KEY)
+    if text is None:
+        record = TrialRecord(
+            trial.number,
+            "running",
+            trial.params,
+            sampled=tuple(trial.params),
+            error=trial.user_attrs.get("error"),
+        )
+    else:
+        record = TrialRecord.from_json(text)
+    if record.state == state:
+        return record
+    score = trial.value if state == "complete" else None
+    return dataclasses.replace(record, state=state, score=score)  # type: ignore[arg-type]
+
+
+def collect_facts(
+    study: optuna.Study,
+    *,
+    best_params: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
+    warnings: Iterable[str] = (),
+    run_url: str | None = None,
+    run_id: str | None = None,
+    model_uri: str | None = None,
+    registered: str | None = None,
+) -> SummaryFacts:
+    """Read the facts of a summary from a study.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        One that a gbtune objective ran.
+    best_params : mapping, optional
+        Default: `TrialRecord.all_params` of the best trial.
+    seconds : float, optional
+        Wall time. Default: from the study's start to the end of its last trial.
+    warnings : iterable of str
+        Said before those that `find_warnings` finds.
+    run_url, run_id, model_uri, registered : str, optional
+        As in `SummaryFacts`.
+
+    Raises
+    ------
+    InvalidArgument
+        If the study holds no gbtune record.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.records import STUDY_KEY, StudyRecord
+    >>> from gbtune.facts import collect_facts
+    >>> study = optuna.create_study()
+    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                     "binary", 99, 4, "5 folds", 5)
+    >>> study.set_user_attr(STUDY_KEY, about.to_json())
+    >>> collect_facts(study).warnings
+    ('No trial completed.',)
+    """
+    about, records = read_records(study)
+    best = best_record(about, records)
+    baseline = next((r for r in records if r.kind == "baseline" and r.score is not None), None)
+    ended = max((record.ended_at for record in records), default=0)
+    frozen = (
+        None if best is None else next(t for t in study.get_trials(deepcopy=False) if t.number == best.number)
+    )
+    facts = SummaryFacts(
+        study=about,
+        best=best,
+        best_params=best_params if best_params is not None else best.all_params if best else {},
+        baseline=baseline,
+        counts=Counter(record.state for record in records),
+        seconds=seconds if seconds is not None else max(0, ended - about.started_at) / 1000,
+        run_url=run_url,
+        run_id=run_id,
+        model_uri=model_uri,
+        registered=registered,
+    )
+    found = find_warnings(facts, records, frozen.distributions if frozen else {})
+    return dataclasses.replace(facts, warnings=tuple(dict.fromkeys([*warnings, *found])))
+
+
+def best_record(about: StudyRecord, records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the complete trial of the best score (the earliest of equals), or None."""
+    scored = [r for r in records if r.state == "complete" and r.score is not None and math.isfinite(r.score)]
+    sign = 1.0 if about.direction == "minimize" else -1.0
+    return min(scored, key=lambda record: sign * (record.score or 0.0), default=None)
+
+
+def find_warnings(
+    facts: SummaryFacts,
+    records: Sequence[TrialRecord],
+    distributions: Mapping[str, optuna.distributions.BaseDistribution],
+) -> list[str]:
+    """Return what a careful reader should know, one sentence each.
+
+    A sampled value counts as on the edge within 1 % of its range (on the log scale where the
+    space has one). Bounds of exactly 0 and 1 are left out: fractions and penalties end there.
+    """
+    best, found = facts.best, []
+    if best is None:
+        found.append("No trial completed.")
+    else:
+        for name in best.sampled:
+            side = _edge(best.params.get(name), distributions.get(name))
+            if side:
+                found.append(
+                    f"{name} = {format_value(best.params[name])} lies on the {side} edge of the space: "
+                    "a wider range may do better."
+                )
+        still_improving = best.rounds_grown and best.rounds >= max(best.rounds_grown)
+        if still_improving and best.kind != "baseline" and "n_estimators" not in best.sampled:
+            found.append(
+                f"The score was still improving at the last of {best.rounds} rounds: "
+                "a higher cap of n_estimators may do better."
+            )
+        if facts.gain is not None and best.kind != "baseline":
+            gain, error = facts.gain
+            if error is None or gain <= 2 * error:
+                found.append(f"Gain over the default: {verdict(gain, error)}.")
+    if facts.counts.get("failed"):
+        errors = [r.error.strip().splitlines()[-1] for r in records if r.error and r.error.strip()]
+        first = f" The first error: {errors[0]}" if errors else ""
+        found.append(f"{plural(facts.counts['failed'], 'trial')} failed.{first}")
+    return found
+
+
+def _edge(value: Any, distribution: optuna.distributions.BaseDistribution | None) -> str | None:
+    if not isinstance(
+        distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution
+    ) or isinstance(value, bool | str | None):
+        return None
+    low, high = float(distribution.low), float(distribution.high)
+    scale: Callable[[float], float] = math.log if distribution.log else float
+    if not low < high or (distribution.log and value <= 0):
+        return None
+    place = (scale(value) - scale(low)) / (scale(high) - scale(low))
+    if place <= _EDGE and low not in (0.0, 1.0):
+        return "lower"
+    if place >= 1 - _EDGE and high not in (0.0, 1.0):
+        return "upper"
+    return None

@@ -1,0 +1,196 @@
+"""The contract of a model family: one boosting library seen as a plug-in.
+
+The life of a family in a study:
+
+1. `ModelFamily.prepare` is called once. It returns a `Prepared`, which bins the feature
+   matrix when it is first needed: once per distinct set of data-level parameters (such as
+   ``max_bin``), however many trials follow.
+2. `Prepared.train_fold` is called once per trial and fold, from several threads at once. It
+   returns a `FoldFit`, whose booster can grow further.
+3. `ModelFamily.fit` is called once at the end, with the best parameters and exactly the
+   common round. It may take the binned matrix from `prepared`.
+4. `ModelFamily.save` and `load` move a fitted estimator to and from one native file.
+
+Arguments belong to the caller: a family changes none of them.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from gbtune.errors import UnknownName
+from gbtune.records import FloatArray, Folds
+
+if TYPE_CHECKING:
+    from gbtune.data import Dataset
+
+OnRound = Callable[["FoldFit"], bool]
+"""Called after each round with the fit; returns True to stop growing."""
+
+Params = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a family can do, declared so that the contract tests can hold it to its word.
+
+    Parameters
+    ----------
+    losses : frozenset of str
+        Training losses: ``"log_loss_binary"``, ``"log_loss_multiclass"``, ``"squared_error"``,
+        ``"poisson"``.
+    resumable : bool
+        A `FoldFit` can grow after it stopped; needed for lock-step.
+    sparse : bool
+        Takes scipy-sparse X.
+    categories : bool
+        Takes pandas ``category`` columns natively.
+    native_metrics : mapping of str to str
+        The library's metric names to ours, e.g. ``{"auc": "roc_auc"}``.
+    """
+
+    losses: frozenset[str]
+    resumable: bool
+    sparse: bool
+    categories: bool
+    native_metrics: Mapping[str, str]
+
+
+class FoldFit(abc.ABC):
+    """One booster growing on one fold. Used by one thread at a time."""
+
+    @property
+    @abc.abstractmethod
+    def curve(self) -> FloatArray:
+        """Validation loss after each round, shape (rounds,): the library's own training loss."""
+
+    @abc.abstractmethod
+    def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
+        """Grow to `rounds` rounds in all, or until `on_round` returns True.
+
+        A booster that cannot split any further repeats its last loss.
+        """
+
+    @abc.abstractmethod
+    def predict(self, rounds: int | None = None) -> FloatArray:
+        """Predict the fold's validation rows on the response scale, with the first `rounds` rounds.
+
+        Returns probabilities of class 1 of shape (n_valid,) for a binary task, of shape
+        (n_valid, n_classes) for a multiclass one, values of shape (n_valid,) for regression.
+        None: all rounds grown so far, which is nearly free.
+        """
+
+    @property
+    def rounds(self) -> int:
+        """Rounds grown so far."""
+        return len(self.curve)
+
+    @property
+    def last_loss(self) -> float:
+        """Validation loss after the latest round."""
+        return float(self.curve[-1])
+
+
+class Prepared(abc.ABC):
+    """Data and folds of one study, binned once and shared by trials that run side by side."""
+
+    @abc.abstractmethod
+    def train_fold(
+        self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None
+    ) -> FoldFit:
+        """Grow a booster on the training rows of `fold`. Thread-safe.
+
+        Parameters
+        ----------
+        params : mapping
+            Keyword arguments of the library's scikit-learn class; an unknown name raises `UnknownName`.
+        fold : int
+            0-based.
+        rounds : int
+            Grow at most so many rounds; 0 only sets the booster up.
+        seed : int
+            Of the booster's random streams.
+        on_round : callable, optional
+            Called after each round; returns True to stop.
+        """
+
+
+class ModelFamily(abc.ABC):
+    """A boosting library as a plug-in: registered in the entry-point group ``gbtune.families``."""
+
+    name: ClassVar[str]
+    extra: ClassVar[str]
+    """What to give to ``pip install`` when the library is missing."""
+    default_space: ClassVar[str]
+    """Name of the search space used when none is asked for."""
+    capabilities: ClassVar[Capabilities]
+    library_defaults: ClassVar[Params]
+    """The library's default parameters, written out: the baseline."""
+    default_rounds: ClassVar[int] = 100
+    model_file: ClassVar[str]
+    """File name, with the ending the library wants, of a saved model."""
+
+    @abc.abstractmethod
+    def prepare(self, data: Dataset, folds: Folds, loss: str, *, threads: int = 1) -> Prepared:
+        """Return the prepared data of a study. Cheap: binning waits until it is needed.
+
+        Raises `MissingLibrary` when the library is not installed.
+        """
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        data: Dataset,
+        params: Params,
+        rounds: int,
+        seed: int,
+        *,
+        loss: str,
+        threads: int = 1,
+        prepared: Prepared | None = None,
+    ) -> Any:
+        """Return the library's ordinary scikit-learn estimator, fitted on all rows of `data`.
+
+        Classes are the integer codes of ``data.y``. With `prepared`, its binned matrix is used again.
+        """
+
+    @abc.abstractmethod
+    def save(self, estimator: Any, path: Path) -> None:
+        """Write a fitted estimator to one native file."""
+
+    @abc.abstractmethod
+    def load(self, path: Path, task: str) -> Any:
+        """Read what `save` wrote: an estimator that predicts the same. `task` as in `Dataset`."""
+
+
+def check_params(family: str, params: Params, known: Mapping[str, Any] | frozenset[str]) -> None:
+    """Raise `UnknownName` for a parameter that the family does not know.
+
+    Libraries accept any name, with a warning at best, and then ignore it.
+    """
+    for name in params:
+        if name not in known:
+            raise UnknownName(
+                f"{family} parameter", name, known, "Names are those of the library's scikit-learn class."
+            )
+
+
+def probabilities(prediction: Any) -> FloatArray:
+    """Return float64 predictions; rows of a matrix are scaled to sum to one.
+
+    Boosters predict in single precision, and scikit-learn's log loss wants sums exact to double precision.
+    """
+    values = np.asarray(prediction, dtype=np.float64)
+    return values / values.sum(axis=1, keepdims=True) if values.ndim == 2 else values
+
+
+def frozen(values: Params) -> Params:
+    """Return a read-only copy."""
+    return MappingProxyType(dict(values))

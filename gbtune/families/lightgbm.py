@@ -1,0 +1,284 @@
+"""LightGBM as a model family. The only file that imports lightgbm, inside functions."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from gbtune.families.base import (
+    Capabilities,
+    FoldFit,
+    ModelFamily,
+    OnRound,
+    Params,
+    Prepared,
+    check_params,
+    frozen,
+    probabilities,
+)
+from gbtune.optional import require
+from gbtune.records import FloatArray, Folds
+
+if TYPE_CHECKING:
+    from gbtune.data import Dataset
+
+_LOSSES: dict[str, dict[str, Any]] = {
+    "log_loss_binary": {"objective": "binary", "metric": "binary_logloss"},
+    "log_loss_multiclass": {"objective": "multiclass", "metric": "multi_logloss"},
+    "squared_error": {"objective": "regression", "metric": "rmse"},
+    "poisson": {"objective": "poisson", "metric": "poisson"},
+}
+
+# A constructed Dataset cannot change these: one Dataset per distinct set of them.
+_DATA_PARAMS = ("max_bin", "min_data_in_bin")
+
+# Parameters of LGBMClassifier (and further native ones it passes on) that shape the trees.
+_TREE_PARAMS = frozenset(
+    "num_leaves max_depth learning_rate min_child_samples min_child_weight min_split_gain subsample "
+    "subsample_freq colsample_bytree feature_fraction_bynode reg_alpha reg_lambda extra_trees path_smooth "
+    "max_bin min_data_in_bin cat_smooth cat_l2 min_data_per_group max_cat_to_onehot max_cat_threshold "
+    "max_delta_step scale_pos_weight is_unbalance monotone_constraints interaction_constraints "
+    "data_sample_strategy top_rate other_rate boost_from_average".split()
+)
+
+
+class LightGBMFamily(ModelFamily):
+    """LightGBM >= 4.6.
+
+    One Dataset is binned per distinct (``max_bin``, ``min_data_in_bin``); folds are subsets of it, which copy
+    bins. The cuts have seen the features, never the target, of the held-out rows.
+    """
+
+    name = "lightgbm"
+    extra = "lightgbm"
+    default_space = "native"
+    model_file = "model.txt"
+    capabilities = Capabilities(
+        losses=frozenset(_LOSSES),
+        resumable=True,
+        sparse=True,
+        categories=True,
+        native_metrics=frozen(
+            {
+                "binary_logloss": "log_loss",
+                "multi_logloss": "log_loss",
+                "rmse": "rmse",
+                "l2": "neg_mean_squared_error",
+                "l1": "neg_mean_absolute_error",
+                "mae": "neg_mean_absolute_error",
+                "auc": "roc_auc",
+            }
+        ),
+    )
+    library_defaults: ClassVar[Params] = frozen(
+        {
+            "num_leaves": 31,
+            "max_depth": -1,
+            "learning_rate": 0.1,
+            "min_child_samples": 20,
+            "min_child_weight": 1e-3,
+            "subsample": 1.0,
+            "subsample_freq": 0,
+            "colsample_bytree": 1.0,
+            "reg_alpha": 0.0,
+            "reg_lambda": 0.0,
+        }
+    )
+
+    def prepare(self, data: Dataset, folds: Folds, loss: str, *, threads: int = 1) -> LightGBMPrepared:
+        """Return the prepared data of a study; see `ModelFamily.prepare`."""
+        return LightGBMPrepared(data, folds, loss, threads)
+
+    def fit(
+        self,
+        data: Dataset,
+        params: Params,
+        rounds: int,
+        seed: int,
+        *,
+        loss: str,
+        threads: int = 1,
+        prepared: Prepared | None = None,
+    ) -> Any:
+        """Return a fitted ``LGBMClassifier`` or ``LGBMRegressor``; see `ModelFamily.fit`."""
+        lgb = _lightgbm()
+        native = _native_params(params, loss, data.n_classes, seed, threads)
+        if not (isinstance(prepared, LightGBMPrepared) and prepared.data is data):
+            prepared = LightGBMPrepared(data, Folds((), "none", data.n_rows), loss, threads)
+        booster = lgb.train(native, prepared.full_dataset(native), rounds)
+        estimator = (lgb.LGBMClassifier if data.n_classes else lgb.LGBMRegressor)(
+            **params,
+            n_estimators=rounds,
+            objective=native["objective"],
+            random_state=seed,
+            n_jobs=threads,
+            verbosity=-1,
+        )
+        return _fitted(estimator, booster, data.n_classes)
+
+    def save(self, estimator: Any, path: Path) -> None:
+        """Write LightGBM's own text format."""
+        estimator.booster_.save_model(str(path))
+
+    def load(self, path: Path, task: str) -> Any:
+        """Return an ``LGBMClassifier`` or ``LGBMRegressor`` that predicts as the saved one."""
+        lgb = _lightgbm()
+        booster = lgb.Booster(model_file=str(path))
+        if task == "regression":
+            return _fitted(lgb.LGBMRegressor(), booster, 0)
+        return _fitted(lgb.LGBMClassifier(), booster, max(2, booster.num_model_per_iteration()))
+
+
+class LightGBMPrepared(Prepared):
+    """The binned Dataset of a study and its folds, shared by all trials."""
+
+    def __init__(self, data: Dataset, folds: Folds, loss: str, threads: int) -> None:
+        _lightgbm()  # a missing library is reported before the first trial
+        self.data, self.folds, self.loss, self.threads = data, folds, loss, threads
+        self._lock = threading.Lock()
+        self._full: dict[tuple[Any, ...], Any] = {}
+        self._pairs: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def train_fold(
+        self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None
+    ) -> LightGBMFoldFit:
+        """Grow a booster on one fold; see `Prepared.train_fold`."""
+        native = _native_params(params, self.loss, self.data.n_classes, seed, self.threads)
+        train, valid = self._datasets(native, fold)
+        booster = _lightgbm().Booster(native, train)
+        booster.add_valid(valid, "valid")
+        fit = LightGBMFoldFit(booster, self, fold)
+        fit.grow(rounds, on_round)
+        return fit
+
+    def full_dataset(self, native: dict[str, Any]) -> Any:
+        """Return the constructed Dataset of all rows."""
+        key = _data_key(native)
+        if key not in self._full:
+            construction = {
+                **{name: native[name] for name in _DATA_PARAMS if name in native},
+                # Otherwise a trial with a smaller min_child_samples than the first one is refused.
+                "feature_pre_filter": False,
+                "num_threads": self.threads,
+                "verbosity": -1,
+            }
+            self._full[key] = (
+                _lightgbm()
+                .Dataset(self.data.X, self.data.y, weight=self.data.sample_weight, params=construction)
+                .construct()
+            )
+        return self._full[key]
+
+    def _datasets(self, native: dict[str, Any], fold: int) -> tuple[Any, Any]:
+        key = (*_data_key(native), fold)
+        with self._lock:
+            if key not in self._pairs:
+                full = self.full_dataset(native)
+                train, valid = self.folds.splits[fold]
+                self._pairs[key] = full.subset(train).construct(), full.subset(valid).construct()
+            return self._pairs[key]
+
+
+class LightGBMFoldFit(FoldFit):
+    """One LightGBM booster growing on one fold."""
+
+    def __init__(self, booster: Any, prepared: LightGBMPrepared, fold: int) -> None:
+        self._booster, self._prepared, self._fold = booster, prepared, fold
+        self._curve: list[float] = []
+        self._exhausted = False
+
+    @property
+    def curve(self) -> FloatArray:
+        """Validation loss after each round."""
+        return np.asarray(self._curve)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds grown so far."""
+        return len(self._curve)
+
+    @property
+    def last_loss(self) -> float:
+        """Validation loss after the latest round."""
+        return self._curve[-1]
+
+    def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
+        """Grow to `rounds` rounds; see `FoldFit.grow`."""
+        while self.rounds < rounds:
+            if not self._exhausted:
+                self._exhausted = self._booster.update()
+            if self._exhausted and self._curve:
+                self._curve.append(self._curve[-1])
+            else:
+                self._curve.append(float(self._booster.eval_valid()[0].metric_value))
+            if on_round is not None and on_round(self):
+                return
+
+    def predict(self, rounds: int | None = None) -> FloatArray:
+        """Predict the validation rows; see `FoldFit.predict`."""
+        if rounds is None or rounds == self.rounds:
+            return self._current_prediction()
+        X, rows = self._prepared.data.X, self._prepared.folds.splits[self._fold][1]
+        held_out = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+        return probabilities(
+            self._booster.predict(held_out, num_iteration=rounds, num_threads=self._prepared.threads)
+        )
+
+    def _current_prediction(self) -> FloatArray:
+        # The booster keeps the validation rows' scores; a custom metric is the public way to see them.
+        seen: list[FloatArray] = []
+
+        def keep(prediction: FloatArray, _: Any) -> tuple[str, float, bool]:
+            seen.append(np.array(prediction))
+            return "seen", 0.0, False
+
+        self._booster.eval_valid(keep)
+        return probabilities(seen[0])
+
+
+def _lightgbm() -> Any:
+    return require("lightgbm", needed_for="Tuning LightGBM")
+
+
+def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
+    check_params("lightgbm", params, _TREE_PARAMS)
+    native = {
+        **params,
+        **_LOSSES[loss],
+        "num_threads": threads,
+        "seed": seed,
+        "deterministic": True,
+        # LightGBM otherwise times both histogram layouts at the start and takes the faster one.
+        "force_col_wise": True,
+        "verbosity": -1,
+    }
+    if loss == "log_loss_multiclass":
+        native["num_class"] = n_classes
+    return native
+
+
+def _data_key(native: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(native.get(name) for name in _DATA_PARAMS)
+
+
+def _fitted(estimator: Any, booster: Any, n_classes: int) -> Any:
+    """Make `estimator` predict with `booster`.
+
+    LightGBM has no public door from a booster to an estimator, so this sets what ``fit`` sets; a contract test
+    compares the two, and would tell when a new LightGBM wants more.
+    """
+    estimator._Booster = booster
+    estimator._n_features = estimator._n_features_in = booster.num_feature()
+    estimator._evals_result, estimator._best_iteration, estimator._best_score = {}, None, {}
+    estimator._fitted_with_feature_names, estimator.fitted_ = True, True
+    booster.free_dataset()
+    if n_classes:
+        from sklearn.preprocessing import LabelEncoder
+
+        estimator._le = LabelEncoder().fit(np.arange(n_classes))
+        estimator._classes, estimator._n_classes = estimator._le.classes_, n_classes
+        estimator._class_map = {code: code for code in range(n_classes)}
+    return estimator

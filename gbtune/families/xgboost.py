@@ -1,0 +1,260 @@
+"""XGBoost as a model family. The only file that imports xgboost, inside functions."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from gbtune.families.base import (
+    Capabilities,
+    FoldFit,
+    ModelFamily,
+    OnRound,
+    Params,
+    Prepared,
+    check_params,
+    frozen,
+    probabilities,
+)
+from gbtune.optional import require
+from gbtune.records import FloatArray, Folds, IntArray
+
+if TYPE_CHECKING:
+    from gbtune.data import Dataset
+
+DEFAULT_MAX_BIN = 256
+
+_LOSSES: dict[str, dict[str, Any]] = {
+    "log_loss_binary": {"objective": "binary:logistic", "eval_metric": "logloss"},
+    "log_loss_multiclass": {"objective": "multi:softprob", "eval_metric": "mlogloss"},
+    "squared_error": {"objective": "reg:squarederror", "eval_metric": "rmse"},
+    "poisson": {"objective": "count:poisson", "eval_metric": "poisson-nloglik"},
+}
+
+# Parameters of XGBClassifier that shape the trees and work with the hist method. Objective, threads, seed
+# and early stopping are the evaluator's business.
+_TREE_PARAMS = frozenset(
+    "max_depth max_leaves max_bin grow_policy learning_rate gamma min_child_weight max_delta_step subsample "
+    "sampling_method colsample_bytree colsample_bylevel colsample_bynode reg_alpha reg_lambda "
+    "scale_pos_weight base_score num_parallel_tree monotone_constraints interaction_constraints "
+    "max_cat_to_onehot max_cat_threshold".split()
+)
+
+
+class XGBoostFamily(ModelFamily):
+    """XGBoost >= 3.1 with the hist tree method.
+
+    The feature matrix is quantised once per ``max_bin``; the folds take the cuts of the full matrix
+    (``ref=``), so a study builds 1 + 2k quantile matrices. The cuts are unweighted. They have seen the
+    features, never the target, of the held-out rows.
+    """
+
+    name = "xgboost"
+    extra = "xgboost"
+    default_space = "core"
+    model_file = "model.ubj"
+    capabilities = Capabilities(
+        losses=frozenset(_LOSSES),
+        resumable=True,
+        sparse=True,
+        categories=True,
+        # Native aucpr is left out: it is not scikit-learn's average precision.
+        native_metrics=frozen(
+            {
+                "logloss": "log_loss",
+                "mlogloss": "log_loss",
+                "rmse": "rmse",
+                "mae": "neg_mean_absolute_error",
+                "auc": "roc_auc",
+            }
+        ),
+    )
+    library_defaults: ClassVar[Params] = frozen(
+        {
+            "max_depth": 6,
+            "min_child_weight": 1.0,
+            "learning_rate": 0.3,
+            "subsample": 1.0,
+            "colsample_bytree": 1.0,
+            "reg_lambda": 1.0,
+            "reg_alpha": 0.0,
+            "gamma": 0.0,
+        }
+    )
+
+    def prepare(self, data: Dataset, folds: Folds, loss: str, *, threads: int = 1) -> XGBoostPrepared:
+        """Return the prepared data of a study; see `ModelFamily.prepare`."""
+        return XGBoostPrepared(data, folds, loss, threads)
+
+    def fit(
+        self,
+        data: Dataset,
+        params: Params,
+        rounds: int,
+        seed: int,
+        *,
+        loss: str,
+        threads: int = 1,
+        prepared: Prepared | None = None,
+    ) -> Any:
+        """Return a fitted ``XGBClassifier`` or ``XGBRegressor``; see `ModelFamily.fit`."""
+        xgb = _xgboost()
+        native = _native_params(params, loss, data.n_classes, seed, threads)
+        if isinstance(prepared, XGBoostPrepared) and prepared.data is data:
+            matrix = prepared.full_matrix(native["max_bin"])
+        else:
+            matrix = _quantile_matrix(data.X, native["max_bin"], threads)
+        matrix.set_label(data.y)
+        if data.sample_weight is not None:
+            matrix.set_weight(data.sample_weight)
+        booster = xgb.train(native, matrix, rounds, verbose_eval=False)
+        estimator = _estimator_class(loss)(
+            **params,
+            n_estimators=rounds,
+            objective=native["objective"],
+            tree_method="hist",
+            enable_categorical=True,
+            random_state=seed,
+            seed_per_iteration=True,
+            n_jobs=threads,
+        )
+        # The public door from a booster to an estimator: the file format, in memory.
+        estimator.load_model(bytearray(booster.save_raw("ubj")))
+        return estimator
+
+    def save(self, estimator: Any, path: Path) -> None:
+        """Write XGBoost's own binary JSON (.ubj)."""
+        estimator.get_booster().save_model(str(path))
+
+    def load(self, path: Path, task: str) -> Any:
+        """Return an ``XGBClassifier`` or ``XGBRegressor`` that predicts as the saved one."""
+        xgb = _xgboost()
+        estimator = (xgb.XGBRegressor if task == "regression" else xgb.XGBClassifier)(enable_categorical=True)
+        estimator.load_model(str(path))
+        return estimator
+
+
+class XGBoostPrepared(Prepared):
+    """Quantile matrices of a study, shared by all trials."""
+
+    def __init__(self, data: Dataset, folds: Folds, loss: str, threads: int) -> None:
+        _xgboost()  # a missing library is reported before the first trial
+        self.data, self.folds, self.loss, self.threads = data, folds, loss, threads
+        self._lock = threading.Lock()
+        self._full: dict[int, Any] = {}
+        self._pairs: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    def train_fold(
+        self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None
+    ) -> XGBoostFoldFit:
+        """Grow a booster on one fold; see `Prepared.train_fold`."""
+        native = _native_params(params, self.loss, self.data.n_classes, seed, self.threads)
+        train, valid = self._matrices(native["max_bin"], fold)
+        fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid)
+        fit.grow(rounds, on_round)
+        return fit
+
+    def full_matrix(self, max_bin: int) -> Any:
+        """Return the quantile matrix of all rows, without labels and weights."""
+        if max_bin not in self._full:
+            self._full[max_bin] = _quantile_matrix(self.data.X, max_bin, self.threads)
+        return self._full[max_bin]
+
+    def _matrices(self, max_bin: int, fold: int) -> tuple[Any, Any]:
+        key = (max_bin, fold)
+        with self._lock:
+            if key not in self._pairs:
+                full = self.full_matrix(max_bin)
+                train, valid = self.folds.splits[fold]
+                self._pairs[key] = self._subset(train, full, max_bin), self._subset(valid, full, max_bin)
+            return self._pairs[key]
+
+    def _subset(self, rows: IntArray, reference: Any, max_bin: int) -> Any:
+        weight = self.data.sample_weight
+        return _quantile_matrix(
+            _rows(self.data.X, rows),
+            max_bin,
+            self.threads,
+            label=self.data.y[rows],
+            weight=None if weight is None else weight[rows],
+            ref=reference,
+        )
+
+
+class XGBoostFoldFit(FoldFit):
+    """One XGBoost booster growing on one fold."""
+
+    def __init__(self, booster: Any, train: Any, valid: Any) -> None:
+        self._booster, self._train, self._valid = booster, train, valid
+        self._curve: list[float] = []
+
+    @property
+    def curve(self) -> FloatArray:
+        """Validation loss after each round."""
+        return np.asarray(self._curve)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds grown so far."""
+        return len(self._curve)
+
+    @property
+    def last_loss(self) -> float:
+        """Validation loss after the latest round."""
+        return self._curve[-1]
+
+    def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
+        """Grow to `rounds` rounds; see `FoldFit.grow`."""
+        for iteration in range(self.rounds, rounds):
+            self._booster.update(self._train, iteration)
+            # "[7]\tvalid-logloss:0.4918", in full precision
+            self._curve.append(
+                float(self._booster.eval_set([(self._valid, "valid")], iteration).rpartition(":")[2])
+            )
+            if on_round is not None and on_round(self):
+                return
+
+    def predict(self, rounds: int | None = None) -> FloatArray:
+        """Predict the validation rows; see `FoldFit.predict`."""
+        # Without a range XGBoost answers from the cache that evaluation keeps.
+        span = {} if rounds is None or rounds == self.rounds else {"iteration_range": (0, rounds)}
+        return probabilities(self._booster.predict(self._valid, **span))
+
+
+def _xgboost() -> Any:
+    return require("xgboost", pip="xgboost  # or xgboost-cpu, much smaller", needed_for="Tuning XGBoost")
+
+
+def _estimator_class(loss: str) -> Any:
+    xgb = _xgboost()
+    return xgb.XGBClassifier if loss.startswith("log_loss") else xgb.XGBRegressor
+
+
+def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
+    check_params("xgboost", params, _TREE_PARAMS)
+    native = {
+        "max_bin": DEFAULT_MAX_BIN,
+        **params,
+        **_LOSSES[loss],
+        "tree_method": "hist",
+        "nthread": threads,
+        "seed": seed,
+        # Row sampling is tied to the thread that grows, not to the booster: without this, boosters that
+        # grow in turns or move between threads draw other rows.
+        "seed_per_iteration": True,
+        "verbosity": 0,
+    }
+    if loss == "log_loss_multiclass":
+        native["num_class"] = n_classes
+    return native
+
+
+def _quantile_matrix(X: Any, max_bin: int, threads: int, **fields: Any) -> Any:
+    return _xgboost().QuantileDMatrix(X, max_bin=max_bin, nthread=threads, enable_categorical=True, **fields)
+
+
+def _rows(X: Any, rows: IntArray) -> Any:
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

@@ -1,0 +1,493 @@
+"""What is optimised: the only place that knows the direction of a metric."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from gbtune.data import Dataset
+from gbtune.errors import GbtuneWarning, InvalidArgument, InvalidData, UnknownName
+from gbtune.records import Direction, Folds
+
+Needs = Literal["labels", "proba", "raw"]
+
+CLASSIFICATION = ("binary", "multiclass")
+ALL_TASKS = ("binary", "multiclass", "regression")
+
+_LEAST_MEAN = 1e-16
+"""Predicted counts below it are taken for it, as XGBoost does in its Poisson likelihood."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A score with a name, a direction and the kind of prediction it needs.
+
+    Parameters
+    ----------
+    name : str
+        Of the column in the study and in MLflow, e.g. ``"log_loss"``.
+    function : callable
+        ``function(y_true, y_pred, sample_weight=None) -> float`` in its natural sign. For
+        classification `y_true` are the codes ``0..n_classes-1`` of the sorted labels. A function
+        without the argument `sample_weight` is called without it.
+    direction : {"minimize", "maximize"}
+        Whether a smaller or a larger value is better.
+    needs : {"labels", "proba", "raw"}
+        What `y_pred` is. "labels": class codes, by the threshold 0.5 or the largest probability.
+        "proba": probabilities, shape (n_rows,) of class 1 for binary, (n_rows, n_classes) for
+        multiclass. "raw": the prediction as it is: values for regression, else probabilities.
+    tasks : tuple of str, optional
+        Where it makes sense. Default: "labels" and "proba" for classification, "raw" for all.
+    loss : str, optional
+        The training loss it equals, so that the booster's own validation curve can be read.
+
+    Raises
+    ------
+    InvalidArgument
+        If an argument breaks these rules.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gbtune.metrics import Metric
+    >>> def largest_error(y_true, y_pred):
+    ...     return np.abs(y_true - y_pred).max()
+    >>> metric = Metric("largest_error", largest_error, direction="minimize", needs="raw")
+    >>> metric.score(np.array([1.0, 2.0]), np.array([1.5, 2.0]))
+    0.5
+    """
+
+    name: str
+    function: Callable[..., float]
+    direction: Direction
+    needs: Needs
+    tasks: tuple[str, ...] = ()
+    loss: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidArgument(f"Metric: name must be a text that is not empty, got {self.name!r}.")
+        rule = f"Metric {self.name!r}:"
+        if not callable(self.function):
+            raise InvalidArgument(
+                f"{rule} function must be callable as function(y_true, y_pred, sample_weight=None), "
+                f"got {self.function!r}."
+            )
+        if self.direction not in ("minimize", "maximize"):
+            raise InvalidArgument(f"{rule} direction must be 'minimize' or 'maximize', got {self.direction!r}.")
+        if self.needs not in ("labels", "proba", "raw"):
+            raise InvalidArgument(f"{rule} needs must be 'labels', 'proba' or 'raw', got {self.needs!r}.")
+        possible = ALL_TASKS if self.needs == "raw" else CLASSIFICATION
+        tasks = (self.tasks,) if isinstance(self.tasks, str) else tuple(self.tasks) or possible
+        if not set(tasks) <= set(possible):
+            raise InvalidArgument(
+                f"{rule} tasks must be among {', '.join(map(repr, possible))} with needs={self.needs!r}, "
+                f"got {self.tasks!r}."
+            )
+        object.__setattr__(self, "tasks", tasks)
+
+    @functools.cached_property
+    def takes_weight(self) -> bool:
+        """Whether the function has the argument `sample_weight`."""
+        try:
+            parameters = inspect.signature(self.function).parameters
+        except (TypeError, ValueError):  # a builtin without signature
+            return False
+        return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def score(
+        self, y: NDArray[Any], prediction: NDArray[Any], sample_weight: NDArray[np.float64] | None = None
+    ) -> float:
+        """Return the metric in its natural sign.
+
+        Parameters
+        ----------
+        y : numpy.ndarray, shape (n_rows,)
+            Class codes or values, as `Dataset.y`.
+        prediction : numpy.ndarray, shape (n_rows,) or (n_rows, n_classes)
+            On the response scale: probability of class 1, probabilities, or values.
+        sample_weight : numpy.ndarray, shape (n_rows,), optional
+            Weights of the rows.
+
+        Raises
+        ------
+        InvalidArgument
+            If the value is not finite, or the shapes do not agree.
+        """
+        prediction = np.asarray(prediction, dtype=np.float64)
+        if len(prediction) != len(y):
+            raise InvalidArgument(f"Metric {self.name!r}: {len(y)} rows of y, {len(prediction)} of prediction.")
+        if self.needs == "labels":
+            prediction = prediction.argmax(axis=1) if prediction.ndim == 2 else (prediction > 0.5).astype(np.int64)
+        elif prediction.ndim == 2:  # boosters answer in float32: rows sum to one only roughly
+            prediction = prediction / prediction.sum(axis=1, keepdims=True)
+        if sample_weight is not None and self.takes_weight:
+            value = float(self.function(y, prediction, sample_weight=sample_weight))
+        else:
+            value = float(self.function(y, prediction))
+        if not math.isfinite(value):
+            raise InvalidArgument(
+                f"Metric {self.name!r} must be finite; it is {value} on {len(y)} rows. "
+                "Is it defined for these values of y and predictions?"
+            )
+        return value
+
+    def loss_of(self, score: float) -> float:
+        """Return the version of a score of which smaller is better.
+
+        Examples
+        --------
+        >>> from gbtune.metrics import metric_named
+        >>> metric_named("roc_auc").loss_of(0.9), metric_named("rmse").loss_of(0.9)
+        (-0.9, 0.9)
+        """
+        return -score if self.direction == "maximize" else score
+
+
+def _sklearn(name: str) -> Callable[..., Any]:
+    import sklearn.metrics  # noqa: PLC0415
+
+    return cast("Callable[..., Any]", getattr(sklearn.metrics, name))
+
+
+def _from_sklearn(function_name: str, **settings: Any) -> Callable[..., float]:
+    """Return a function that calls the one of scikit-learn, importing it at the first call."""
+
+    def score(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+        return float(_sklearn(function_name)(y_true, y_pred, sample_weight=sample_weight, **settings))
+
+    return score
+
+
+def _log_loss(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    n_classes = y_pred.shape[1] if y_pred.ndim == 2 else 2  # the classes of the study: a fold may lack some
+    labels = np.arange(n_classes)
+    return float(_sklearn("log_loss")(y_true, y_pred, sample_weight=sample_weight, labels=labels))
+
+
+def _balanced_accuracy(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    # scikit-learn's own warns about a predicted class that these rows lack; this is the same number
+    present = np.unique(y_true)
+    recall = _sklearn("recall_score")
+    return float(recall(y_true, y_pred, labels=present, average="macro", sample_weight=sample_weight, zero_division=0))
+
+
+def _roc_auc(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    if np.all(y_true == y_true[0]):
+        return math.nan  # `score` says so; scikit-learn would warn as well
+    return float(_sklearn("roc_auc_score")(y_true, y_pred, sample_weight=sample_weight))
+
+
+def _roc_auc_ovr(average: str) -> Callable[..., float]:
+    """One against the rest, over the classes that occur: for a class without rows it is not defined."""
+
+    def score(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+        present = np.unique(y_true)
+        if len(present) < 2:
+            return math.nan
+        members = (y_true[:, None] == present).astype(np.int64)
+        roc_auc = _sklearn("roc_auc_score")
+        if len(present) == 2:  # two classes out of more: two columns that are not complements
+            each = [roc_auc(members[:, i], y_pred[:, k], sample_weight=sample_weight) for i, k in enumerate(present)]
+            shares = np.average(members, axis=0, weights=sample_weight) if average == "weighted" else None
+            return float(np.average(each, weights=shares))
+        return float(roc_auc(members, y_pred[:, present], average=average, sample_weight=sample_weight))
+
+    return score
+
+
+def _average_precision(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    if not y_true.any():
+        return math.nan
+    return float(_sklearn("average_precision_score")(y_true, y_pred, sample_weight=sample_weight))
+
+
+def _rmsle(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    function = _sklearn("root_mean_squared_log_error")
+    return float(function(y_true, np.maximum(y_pred, 0.0), sample_weight=sample_weight))
+
+
+def _poisson_deviance(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    function = _sklearn("mean_poisson_deviance")
+    return float(function(y_true, np.maximum(y_pred, _LEAST_MEAN), sample_weight=sample_weight))
+
+
+def _builtin() -> dict[str, Metric]:
+    binary, multiclass, regression = ("binary",), ("multiclass",), ("regression",)
+    metrics = [
+        Metric("log_loss", _log_loss, "minimize", "proba", loss="log_loss"),
+        Metric("accuracy", _from_sklearn("accuracy_score"), "maximize", "labels"),
+        Metric("balanced_accuracy", _balanced_accuracy, "maximize", "labels"),
+        Metric("matthews_corrcoef", _from_sklearn("matthews_corrcoef"), "maximize", "labels"),
+        Metric("roc_auc", _roc_auc, "maximize", "proba", binary),
+        Metric("roc_auc_ovr", _roc_auc_ovr("macro"), "maximize", "proba", multiclass),
+        Metric("roc_auc_ovr_weighted", _roc_auc_ovr("weighted"), "maximize", "proba", multiclass),
+        Metric("average_precision", _average_precision, "maximize", "proba", binary),
+        Metric("brier_score", _from_sklearn("mean_squared_error"), "minimize", "proba", binary),
+        Metric(
+            "rmse",
+            _from_sklearn("root_mean_squared_error"),
+            "minimize",
+            "raw",
+            regression,
+            loss="rmse",
+        ),
+        Metric("mse", _from_sklearn("mean_squared_error"), "minimize", "raw", regression),
+        Metric("mae", _from_sklearn("mean_absolute_error"), "minimize", "raw", regression),
+        Metric("median_absolute_error", _from_sklearn("median_absolute_error"), "minimize", "raw", regression),
+        Metric("mape", _from_sklearn("mean_absolute_percentage_error"), "minimize", "raw", regression),
+        Metric("rmsle", _rmsle, "minimize", "raw", regression),
+        Metric("r2", _from_sklearn("r2_score"), "maximize", "raw", regression),
+        Metric("mean_poisson_deviance", _poisson_deviance, "minimize", "raw", regression),
+    ]
+    for name in ("precision", "recall", "f1"):
+        plain = _from_sklearn(f"{name}_score", zero_division=0)
+        metrics.append(Metric(name, plain, "maximize", "labels", binary))
+        for average in ("macro", "micro", "weighted"):
+            function = _from_sklearn(f"{name}_score", average=average, zero_division=0)
+            metrics.append(Metric(f"{name}_{average}", function, "maximize", "labels"))
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS: Mapping[str, Metric] = _builtin()
+"""The built-in metrics by name."""
+
+_SKLEARN_NAMES = {
+    "neg_log_loss": "log_loss",
+    "neg_brier_score": "brier_score",
+    "neg_root_mean_squared_error": "rmse",
+    "neg_mean_squared_error": "mse",
+    "neg_mean_absolute_error": "mae",
+    "neg_median_absolute_error": "median_absolute_error",
+    "neg_mean_absolute_percentage_error": "mape",
+    "neg_root_mean_squared_log_error": "rmsle",
+    "neg_mean_poisson_deviance": "mean_poisson_deviance",
+}
+ALIASES: Mapping[str, str] = {
+    **_SKLEARN_NAMES,
+    "root_mean_squared_error": "rmse",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mape",
+    "root_mean_squared_log_error": "rmsle",
+}
+"""scikit-learn's names of the built-in metrics (scorers with ``neg_``, and functions)."""
+
+
+def metric_named(name: str, native_names: Mapping[str, str] | None = None) -> Metric:
+    """Return the built-in metric of a name.
+
+    Parameters
+    ----------
+    name : str
+        Our name, scikit-learn's scorer name, or a booster's.
+    native_names : mapping of str to str, optional
+        A booster's name to ours, e.g. ``{"auc": "roc_auc"}``.
+
+    Raises
+    ------
+    UnknownName
+        If nothing answers to it; the message says the nearest.
+
+    Examples
+    --------
+    >>> from gbtune.metrics import metric_named
+    >>> metric_named("neg_log_loss").name, metric_named("neg_log_loss").direction
+    ('log_loss', 'minimize')
+    """
+    native = native_names or {}
+    ours = name if name in METRICS else ALIASES.get(name, native.get(name, name))
+    if ours not in METRICS:
+        raise UnknownName(
+            "metric",
+            name,
+            [*METRICS, *_SKLEARN_NAMES, *native],
+            hint="Any other: gbtune.Metric(name=..., function=..., direction=..., needs=...).",
+        )
+    return METRICS[ours]
+
+
+def resolve_metrics(
+    metric: object, data_task: str, native_names: Mapping[str, str] | None = None
+) -> tuple[Metric, ...]:
+    """Return the metrics of a study; the first is optimised, the others are watched.
+
+    Parameters
+    ----------
+    metric : str, Metric, sequence of these, or None
+        None: log loss for classification, root mean squared error for regression.
+    data_task : {"binary", "multiclass", "regression"}
+        Of the data.
+    native_names : mapping of str to str, optional
+        The booster's names of metrics to ours.
+
+    Raises
+    ------
+    UnknownName
+        If a name is unknown.
+    InvalidArgument
+        If a metric does not fit the task, is given twice, or is a function without a direction.
+
+    Examples
+    --------
+    >>> from gbtune.metrics import resolve_metrics
+    >>> [metric.name for metric in resolve_metrics(["auc", "f1"], "binary", {"auc": "roc_auc"})]
+    ['roc_auc', 'f1']
+    """
+    if metric is None:
+        metric = "rmse" if data_task == "regression" else "log_loss"
+    given: Sequence[object] = metric if isinstance(metric, list | tuple) else (metric,)
+    if not given:
+        raise InvalidArgument("metric must name at least one metric, got an empty list. None is the default.")
+    found: list[Metric] = []
+    for entry in given:
+        chosen = metric_named(entry, native_names) if isinstance(entry, str) else entry
+        if not isinstance(chosen, Metric):
+            raise InvalidArgument(_without_direction(entry))
+        if data_task not in chosen.tasks:
+            fitting = sorted(name for name, other in METRICS.items() if data_task in other.tasks)
+            near = [name for name in fitting if name.startswith(chosen.name)]
+            raise InvalidArgument(
+                f"metric {chosen.name!r} is for {' and '.join(chosen.tasks)}; the task is {data_task}."
+                f"{f' Did you mean {near[0]!r}?' if near else ''} Fitting: {', '.join(fitting)}."
+            )
+        if any(chosen.name == other.name for other in found):
+            raise InvalidArgument(f"Each metric must be given once; {chosen.name!r} is given twice.")
+        found.append(chosen)
+    return tuple(found)
+
+
+def _without_direction(given: object) -> str:
+    if not callable(given):
+        return f"metric must be a name, a gbtune.Metric or a list of these, got {type(given).__name__}: {given!r}."
+    scorer = getattr(given, "_score_func", None)  # what sklearn.metrics.make_scorer keeps
+    what = "a scikit-learn scorer" if scorer is not None else "a function"
+    name = getattr(scorer or given, "__name__", "my_metric")
+    return (
+        f"metric must say whether larger is better and what it needs; got {what}, {name}. "
+        f"Wrap its score function: gbtune.Metric(name={name!r}, function={name}, "
+        "direction='maximize', needs='labels')."
+    )
+
+
+def training_loss(task: str, metric: Metric) -> str:
+    """Return the loss to train with for a task and the optimised metric.
+
+    Returns
+    -------
+    str
+        ``"log_loss_binary"``, ``"log_loss_multiclass"``, ``"squared_error"``, or ``"poisson"``
+        when the mean Poisson deviance is optimised.
+
+    Examples
+    --------
+    >>> from gbtune.metrics import metric_named, training_loss
+    >>> training_loss("binary", metric_named("f1"))
+    'log_loss_binary'
+    """
+    if task == "regression":
+        return "poisson" if metric.name == "mean_poisson_deviance" else "squared_error"
+    return f"log_loss_{task}"
+
+
+def response(loss: str, margin: NDArray[Any]) -> NDArray[Any]:
+    """Turn a booster's raw margins into the response: probabilities, values or counts.
+
+    Parameters
+    ----------
+    loss : {"log_loss_binary", "log_loss_multiclass", "squared_error", "poisson"}
+        What the booster was trained with: sigmoid, softmax, identity or exponential.
+    margin : numpy.ndarray, shape (n_rows,) or (n_rows, n_classes)
+        Sums of leaf values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gbtune.metrics import response
+    >>> response("log_loss_binary", np.array([0.0]))
+    array([0.5])
+    """
+    if loss == "log_loss_binary":
+        return cast("NDArray[Any]", special.expit(margin))
+    if loss == "log_loss_multiclass":
+        return cast("NDArray[Any]", special.softmax(margin, axis=1))
+    if loss == "poisson":
+        return cast("NDArray[Any]", np.exp(margin))
+    if loss == "squared_error":
+        return margin
+    raise UnknownName("training loss", loss, ("log_loss_binary", "log_loss_multiclass", "squared_error", "poisson"))
+
+
+def check_metric_fits_data(metric: Metric, data: Dataset, folds: Folds | None = None) -> None:
+    """Refuse, before the first tree, a metric that is not defined on these values of y.
+
+    Parameters
+    ----------
+    metric : Metric
+        A metric that fits the task.
+    data : Dataset
+        The data.
+    folds : Folds, optional
+        Then every validation part is checked as well.
+
+    Raises
+    ------
+    InvalidData
+        If the metric would not be a number.
+
+    Warns
+    -----
+    GbtuneWarning
+        If there are weights and the metric's function has no argument for them.
+
+    Examples
+    --------
+    >>> from gbtune.data import Dataset
+    >>> from gbtune.metrics import check_metric_fits_data, metric_named
+    >>> data = Dataset.from_arrays([[1], [2], [3]], [-1.5, 0.0, 2.0])
+    >>> check_metric_fits_data(metric_named("rmsle"), data)
+    Traceback (most recent call last):
+    ...
+    gbtune.errors.InvalidData: metric 'rmsle' needs y >= 0; 1 of 3 values is below. Use 'rmse' or shift y.
+    """
+    y = data.y
+    negative = int((y < 0).sum())
+    if metric.name in ("rmsle", "mean_poisson_deviance") and negative:
+        raise InvalidData(
+            f"metric {metric.name!r} needs y >= 0; {negative} of {len(y)} values {'is' if negative == 1 else 'are'} "
+            "below. Use 'rmse' or shift y."
+        )
+    if metric.name == "mape" and (y == 0).any():
+        raise InvalidData(
+            f"metric 'mape' divides by y, which must not be 0; {int((y == 0).sum())} of {len(y)} values are. Use 'mae'."
+        )
+    for k, (_, valid) in enumerate(folds.splits if folds else ()):
+        part = y[valid]
+        where = f"in the validation part of fold {k} ({len(part)} rows)"
+        if metric.name.startswith("roc_auc") and np.all(part == part[0]):
+            raise InvalidData(
+                f"metric {metric.name!r} needs two classes {where}; there is one. "
+                "Use fewer folds, stratified folds, or 'log_loss'."
+            )
+        if metric.name == "average_precision" and not part.any():
+            raise InvalidData(
+                f"metric 'average_precision' needs class {data.classes[1]!r} {where}; it is absent. "
+                "Use fewer folds, stratified folds, or 'log_loss'."
+            )
+        if metric.name == "r2" and np.all(part == part[0]):
+            raise InvalidData(f"metric 'r2' needs different values of y {where}. Use fewer folds or 'rmse'.")
+    if data.sample_weight is not None and not metric.takes_weight:
+        warnings.warn(
+            f"metric {metric.name!r} has no argument sample_weight: it is computed without the weights.",
+            GbtuneWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,303 @@
+"""The objective: where Optuna's trials meet the evaluator. The only caller of report and should_prune."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import optuna
+
+from gbtune import families, metrics, resampling
+from gbtune.data import Dataset
+from gbtune.errors import InvalidArgument
+from gbtune.evaluation import Evaluator, Rounds, Schedule
+from gbtune.pruners import Protocol, RacingPruner, protocol_of
+from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, StudyRecord, TrialRecord
+from gbtune.seeds import fresh_study_seed
+from gbtune.spaces import SearchSpace
+from gbtune.study_record import describe_study
+
+KIND_KEY = "gbtune:kind"
+PROVENANCE_KEY = "gbtune:provenance"
+BASELINE = "baseline"
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """One configuration that a trial asks for.
+
+    Parameters
+    ----------
+    params : mapping
+        Sampled, derived and fixed parameters, without rounds.
+    sampled : tuple of str
+        Those that Optuna chose.
+    kind, provenance : str
+        As in `TrialRecord`.
+    """
+
+    params: Mapping[str, Any]
+    sampled: tuple[str, ...]
+    kind: str
+    provenance: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal configurations; the baseline has its own number of rounds."""
+        return (self.kind == BASELINE, *sorted(self.params.items()))
+
+
+class Objective:
+    """The cross-validated score of one model family on one data set, for any Optuna study.
+
+    Each trial leaves one JSON `TrialRecord` in its user attribute ``"gbtune:trial"``. What a step is,
+    folds or rounds, follows from the study's pruner (see `gbtune.pruners`). A configuration that was evaluated before
+    is not trained again. Thread-safe.
+
+    Parameters
+    ----------
+    family : str or ModelFamily
+        ``"xgboost"``, ``"lightgbm"`` or a plug-in.
+    X : array-like of shape (n_samples, n_features)
+        pandas, numpy, scipy-sparse.
+    y : array-like of shape (n_samples,)
+        Labels or values.
+    space : str, path, dict or SearchSpace, optional
+        Default: the family's default space.
+    cv : int, float, splitter, iterable of (train, valid) or None, default None
+        See `gbtune.tune`.
+    metric : str, Metric, list or None, default None
+        See `gbtune.tune`.
+    task, sample_weight, groups
+        See `gbtune.tune`.
+    seed : int or None, default 0
+        Of folds and boosters. None draws one.
+    schedule : {"folds", "rounds"} or None, default None
+        Instead of the one that fits the study's pruner.
+    threads : int, default 1
+        Threads of each booster.
+
+    Raises
+    ------
+    InvalidArgument
+        For bad input, before a booster is built.
+
+    Examples
+    --------
+    >>> import gbtune, optuna
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> objective = gbtune.Objective("lightgbm", X, y, space="core", cv=3)
+    >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=gbtune.pruners.RacingPruner())
+    >>> study.optimize(objective, n_trials=3)
+    >>> study.best_value < 70
+    True
+    """
+
+    def __init__(
+        self,
+        family: str | families.ModelFamily,
+        X: Any,
+        y: Any,
+        *,
+        space: Any = None,
+        cv: Any = None,
+        metric: Any = None,
+        task: str | None = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+        seed: int | None = 0,
+        schedule: Schedule | None = None,
+        threads: int = 1,
+    ) -> None:
+        if schedule not in (None, "folds", "rounds"):
+            raise InvalidArgument(f"Objective: schedule must be 'folds', 'rounds' or None, got {schedule!r}.")
+        self.seed, self.schedule = seed, schedule
+        self.study_seed = fresh_study_seed() if seed is None else _checked_seed(seed)
+        self.family = families.get(family)
+        loaded = SearchSpace.load(self.family.default_space if space is None else space, family=self.family.name)
+        data = Dataset.from_arrays(X, y, task=task, sample_weight=sample_weight, groups=groups)
+        # Parameters of categorical splits do nothing without categorical columns.
+        self.space = loaded if data.categorical else loaded.without_categorical()
+        resolved = metrics.resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
+        metrics.check_metric_fits_data(resolved[0], data)
+        folds = resampling.make_folds(cv, data, seed=self.study_seed)
+        rounds = rounds_of(self.space, self.family.default_rounds)
+        self.evaluator = Evaluator(self.family, data, folds, resolved, rounds, threads=threads)
+        self.interrupted: Callable[[], str | None] = lambda: None
+        self._results: dict[tuple[Any, ...], Future[tuple[int, CVResult]]] = {}
+        self._lock = threading.Lock()
+
+    # -- what it works on -----------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Dataset:
+        """The encoded data."""
+        return self.evaluator.data
+
+    @property
+    def metric(self) -> metrics.Metric:
+        """The optimised metric."""
+        return self.evaluator.metric
+
+    @property
+    def direction(self) -> str:
+        """``"minimize"`` or ``"maximize"``: what to create the study with."""
+        return self.metric.direction
+
+    def describe(self, study: optuna.Study, **details: Any) -> StudyRecord:
+        """Return the study's record: what is tuned on what."""
+        return describe_study(self.evaluator, self.space, study, seed=self.seed, study_seed=self.study_seed, **details)
+
+    def limit(self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None) -> None:
+        """Keep to the first folds, a cap on rounds and a floor on the learning rate. Before the first trial."""
+        self.evaluator = self.evaluator.limited(n_folds, rounds)
+        rate = self.space.distributions(rounds=False).get("learning_rate")
+        if lowest_learning_rate is None or not isinstance(rate, optuna.distributions.FloatDistribution):
+            return
+        low = min(lowest_learning_rate, rate.high / 2)
+        if low > rate.low:
+            self.space = self.space.override(learning_rate=(low, rate.high))
+
+    # -- one trial ------------------------------------------------------------------------------------------
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Evaluate one trial; return its score, or raise `optuna.TrialPruned`."""
+        with self._lock:
+            if STUDY_KEY not in trial.study.user_attrs:
+                trial.study.set_user_attr(STUDY_KEY, self.describe(trial.study).to_json())
+        return self.evaluate(trial, self.propose(trial))
+
+    def propose(self, trial: optuna.Trial) -> Proposal:
+        """Ask the trial for its parameters."""
+        sampled = self.space.suggest(trial, rounds=False)
+        kind = trial.user_attrs.get(KIND_KEY, "sampled")
+        params = dict(self.family.library_defaults) if kind == BASELINE else sampled
+        return Proposal(params, tuple(trial.params), kind, trial.user_attrs.get(PROVENANCE_KEY, ""))
+
+    def evaluate(self, trial: optuna.Trial, proposal: Proposal) -> float:
+        """Evaluate a proposal of `trial` and write its record.
+
+        Raises
+        ------
+        optuna.TrialPruned
+            When the study's pruner, the deadline or an interrupt stops it.
+        """
+        if trial.study.direction.name.lower() != self.direction:
+            raise InvalidArgument(
+                f"The study's direction must be {self.direction!r} for the metric {self.metric.name}, "
+                f"got {trial.study.direction.name.lower()!r}. Run: optuna.create_study(direction={self.direction!r})"
+            )
+        record = TrialRecord(
+            trial.number,
+            "running",
+            dict(proposal.params),
+            kind=proposal.kind,
+            provenance=proposal.provenance,
+            sampled=proposal.sampled,
+            n_folds=len(self.evaluator.folds),
+            started_at=_now(),
+        )
+        try:
+            first, result = self._evaluated_once(trial, proposal, record)
+        except Exception:
+            _write(trial, dataclasses.replace(record, state="failed", error=traceback.format_exc(), ended_at=_now()))
+            raise
+        reason = result.reason
+        if reason == "pruner" and isinstance(trial.study.pruner, RacingPruner):
+            reason = "race"
+        outcome = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+        outcome.update(state="complete" if result.state == "complete" else "pruned", reason=reason)
+        if first != trial.number:
+            outcome.update(duplicate_of=first, seconds={}, rounds_grown=())
+        _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()))
+        if result.score is None:
+            raise optuna.TrialPruned(f"stopped by the {reason} after {len(result.fold_scores)} folds")
+        return result.score
+
+    def _evaluated_once(
+        self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord
+    ) -> tuple[int, CVResult]:
+        """Evaluate, or wait for the result of the same configuration; return who trained it and the result."""
+        with self._lock:
+            known = self._results.get(proposal.key)
+            if known is None:
+                future = self._results[proposal.key] = Future()
+        if known is not None:
+            return known.result()
+        try:
+            result = self._train(trial, proposal, record)
+        except BaseException as error:
+            self._forget(proposal)
+            future.set_exception(error)
+            raise
+        if result.state == "stopped":
+            self._forget(proposal)  # it was not this configuration's fault: it may be tried again
+        future.set_result((trial.number, result))
+        return trial.number, result
+
+    def _forget(self, proposal: Proposal) -> None:
+        with self._lock:
+            del self._results[proposal.key]
+
+    def _train(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> CVResult:
+        protocol = protocol_of(trial.study.pruner)
+        rounds = None
+        if proposal.kind == BASELINE:
+            rounds = Rounds.exactly(self.family.default_rounds)
+        params = dict(proposal.params)
+        if "n_estimators" in params:  # of an ordinary kind: a number to try, not a curve to read
+            rounds = Rounds.exactly(int(params.pop("n_estimators")))
+        return self.evaluator.evaluate(
+            params,
+            seed=self.study_seed,
+            report=None if proposal.kind == BASELINE else self._reporter(trial, record, protocol),
+            rounds=rounds,
+            schedule=self.schedule or protocol.schedule,
+            interrupted=self.interrupted,
+        )
+
+    def _reporter(
+        self, trial: optuna.Trial, record: TrialRecord, protocol: Protocol
+    ) -> Callable[[int, float, Sequence[float]], bool]:
+        def report(step: int, value: float, fold_scores: Sequence[float]) -> bool:
+            # The pruner reads the scores so far from the record.
+            _write(trial, dataclasses.replace(record, fold_scores=tuple(fold_scores)))
+            trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
+            return trial.should_prune()
+
+        return report
+
+
+def rounds_of(space: SearchSpace, default: int) -> Rounds:
+    """Return the policy that a space's rounds parameter asks for.
+
+    Without one, trials bring their own ``n_estimators`` or grow `default` rounds.
+    """
+    parameter = space.rounds
+    if parameter is None:
+        return Rounds.exactly(default)
+    if parameter.grid:
+        return Rounds.among([int(value) for value in parameter.grid])
+    return Rounds(int(parameter.high))
+
+
+def _checked_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or int(seed) < 0:
+        raise InvalidArgument(f"seed must be an int of at least 0, or None for a random study, got {seed!r}.")
+    return int(seed)
+
+
+def _write(trial: optuna.Trial, record: TrialRecord) -> None:
+    trial.set_user_attr(TRIAL_KEY, record.to_json())
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+

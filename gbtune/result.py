@@ -1,0 +1,309 @@
+"""The result of a study: the best parameters, a fitted model, and the words for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+
+from gbtune import families
+from gbtune.encoding import Encoded, Encoder
+from gbtune.errors import InvalidArgument
+from gbtune.facts import collect_facts, read_records
+from gbtune.records import Receipt, StudyRecord, TrialRecord
+from gbtune.study import quiet_optuna
+from gbtune.summary import SummaryFacts, summary_html, summary_text
+
+_FORMAT = 1
+
+
+class TuningResult:
+    """What `gbtune.tune` found.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        The finished study.
+    model : object
+        The library's ordinary scikit-learn estimator, fitted on all encoded rows with `best_params`. Its classes
+        are integer codes; `predict` gives labels.
+    encoder : Encoder
+        Turns X into what `model` takes.
+    seconds : float
+        Wall time.
+    receipt : Receipt, optional
+        What the tracker wrote.
+    warnings : tuple of str, default ()
+        Sentences the summary shows.
+
+    Examples
+    --------
+    >>> import gbtune
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> result = gbtune.tune_xgb(X, y, n_trials=3, tracking=False, progress=False)
+    >>> result.best_score == result.study.best_value
+    True
+    >>> result.predict(X).shape, result.predict_proba(X).shape
+    ((569,), (569, 2))
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        model: Any,
+        encoder: Encoder,
+        *,
+        seconds: float,
+        receipt: Receipt | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.study, self.model, self.encoder = study, model, encoder
+        self.seconds, self.receipt, self.warnings = seconds, receipt or Receipt(), warnings
+
+    # -- what was found -------------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> SummaryFacts:
+        """Everything the summary says."""
+        return collect_facts(
+            self.study,
+            seconds=self.seconds,
+            warnings=(*self.warnings, *self.receipt.problems),
+            run_url=self.receipt.url,
+            run_id=self.receipt.run_id,
+            model_uri=self.receipt.model_uri,
+        )
+
+    @property
+    def record(self) -> StudyRecord:
+        """What was tuned on what."""
+        return read_records(self.study)[0]
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The record of the best trial."""
+        best = self.facts.best
+        assert best is not None  # a result exists only after a trial completed
+        return best
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """Sampled, derived and fixed parameters and ``n_estimators``, as keyword arguments of the library's class."""
+        return self.best_trial.all_params
+
+    @property
+    def best_score(self) -> float:
+        """Mean over folds of the metric, in its natural sign; equals ``study.best_value``."""
+        score = self.best_trial.score
+        assert score is not None
+        return score
+
+    @property
+    def fold_scores(self) -> NDArray[np.float64]:
+        """The best trial's score on each fold, shape (n_folds,)."""
+        return np.asarray(self.best_trial.fold_scores)
+
+    @property
+    def baseline_score(self) -> float | None:
+        """The library default's score on the same folds; None if it did not complete."""
+        baseline = self.facts.baseline
+        return None if baseline is None else baseline.score
+
+    @property
+    def gain(self) -> float | None:
+        """Mean improvement over the baseline, paired by fold; positive is better."""
+        gain = self.facts.gain
+        return None if gain is None else gain[0]
+
+    @property
+    def gain_se(self) -> float | None:
+        """Standard error of `gain` over folds; None for a hold-out."""
+        gain = self.facts.gain
+        return None if gain is None else gain[1]
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per finished trial: number, state, score, folds, rounds, seconds, and a column per parameter."""
+        return trials_frame(read_records(self.study)[1])
+
+    @property
+    def run_id(self) -> str | None:
+        """The study's MLflow run."""
+        return self.receipt.run_id
+
+    @property
+    def url(self) -> str | None:
+        """Where to look at it in MLflow."""
+        return self.receipt.url
+
+    def __repr__(self) -> str:
+        return summary_text(self.facts)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.facts)
+
+    # -- using it -------------------------------------------------------------------------------------------
+
+    def encode(self, X: Any) -> Encoded:
+        """Return raw X as `model` takes it: columns in order, categories by value, unseen ones missing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With the columns of the training data.
+
+        Raises
+        ------
+        InvalidData
+            If columns are missing, unexpected, or of another kind than in training.
+        """
+        return self.encoder.encode(X)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict labels or values of raw X, shape (n_samples,)."""
+        prediction = np.asarray(self.model.predict(self.encode(X)))
+        if not self.encoder.classes:
+            return prediction
+        return self.encoder.decode(prediction.astype(np.int64))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Predict class probabilities of raw X, shape (n_samples, n_classes), columns as in ``encoder.classes``.
+
+        Raises
+        ------
+        InvalidArgument
+            For a regression.
+        """
+        if not self.encoder.classes:
+            raise InvalidArgument("predict_proba needs a classification task, this is a regression. Use predict.")
+        return np.asarray(self.model.predict_proba(self.encode(X)), dtype=np.float64)
+
+    # -- keeping it -----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the result to a folder, without pickles.
+
+        The model in its library's own format, the columns as JSON, the study as an Optuna journal.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Created; must not exist, or be empty.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        InvalidArgument
+            If the folder is not empty.
+
+        Examples
+        --------
+        >>> import gbtune, tempfile
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> result = gbtune.tune_lgbm(X, y, n_trials=2, tracking=False, progress=False)
+        >>> folder = result.save(tempfile.mkdtemp())
+        >>> bool((gbtune.TuningResult.load(folder).predict(X) == result.predict(X)).all())
+        True
+        """
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise InvalidArgument(f"save needs an empty folder, {path} has files in it. Choose another one.")
+        record = self.record
+        family = families.get(record.family)
+        family.save(self.model, path / family.model_file)
+        with quiet_optuna():
+            copy = optuna.create_study(
+                study_name=self.study.study_name, storage=_journal(path), direction=self.study.direction
+            )
+        copy.add_trials(self.study.get_trials(deepcopy=False))
+        for key, value in self.study.user_attrs.items():
+            copy.set_user_attr(key, value)
+        about = {
+            "format": _FORMAT,
+            "study": self.study.study_name,
+            "family": record.family,
+            "task": record.task,
+            "seconds": self.seconds,
+            "receipt": dataclasses.asdict(self.receipt),
+            "warnings": self.warnings,
+            "columns": self.encoder.to_dict(),
+        }
+        (path / "result.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TuningResult:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InvalidArgument
+            If the folder holds no result, or one of a newer format.
+        """
+        path = Path(folder)
+        if not (path / "result.json").is_file():
+            raise InvalidArgument(f"load needs a folder written by TuningResult.save; {path} has no result.json.")
+        about = json.loads((path / "result.json").read_text(encoding="utf-8"))
+        if about["format"] > _FORMAT:
+            raise InvalidArgument(f"{path} was saved by a newer gbtune (format {about['format']}). Upgrade gbtune.")
+        family = families.get(about["family"])
+        receipt = {**about["receipt"], "problems": tuple(about["receipt"]["problems"])}
+        return cls(
+            optuna.load_study(study_name=about["study"], storage=_journal(path)),
+            family.load(path / family.model_file, about["task"]),
+            Encoder.from_dict(about["columns"]),
+            seconds=about["seconds"],
+            receipt=Receipt(**receipt),
+            warnings=tuple(about["warnings"]),
+        )
+
+
+def trials_frame(records: list[TrialRecord]) -> pd.DataFrame:
+    """Return records as a table, one row per trial.
+
+    Examples
+    --------
+    >>> from gbtune.records import TrialRecord
+    >>> from gbtune.result import trials_frame
+    >>> trials_frame([TrialRecord(0, "complete", {"max_depth": 3}, score=0.5)])["param_max_depth"].tolist()
+    [3]
+    """
+    rows = [
+        {
+            "number": record.number,
+            "state": record.state,
+            "reason": record.reason,
+            "kind": record.kind,
+            "score": record.score,
+            "partial_score": record.partial_score,
+            "folds": len(record.fold_scores),
+            "rounds": record.rounds,
+            "rounds_grown": sum(record.rounds_grown),
+            "seconds": sum(record.seconds.values()),
+            "provenance": record.provenance,
+            **{f"metric_{name}": value for name, value in record.extra.items()},
+            **{f"param_{name}": value for name, value in record.params.items()},
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows)
+
+
+def _journal(folder: Path) -> optuna.storages.JournalStorage:
+    backend = optuna.storages.journal.JournalFileBackend(
+        str(folder / "study.log"), lock_obj=optuna.storages.journal.JournalFileOpenLock(str(folder / "study.log"))
+    )
+    return optuna.storages.JournalStorage(backend)

@@ -1,0 +1,103 @@
+"""A reference (name, path, dictionary) to the checked contents of a search space, and back."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
+from gbtune.spaces.folders import available, find
+from gbtune.spaces.parameters import parameter_from_dict
+from gbtune.spaces.portfolio import TASKS, PortfolioEntry
+
+SCHEMA = 1
+HEADER = ("schema", "family", "name", "version", "summary", "sources", "tasks", "parameters", "portfolio")
+REQUIRED = ("schema", "family", "name", "parameters")
+
+
+def read(reference: object, family: str | None) -> tuple[str, Mapping[str, Any]]:
+    """Return where `reference` was found, for messages, and its raw table."""
+    if isinstance(reference, Mapping):
+        return "Search space (dictionary)", reference
+    if not isinstance(reference, str | os.PathLike):
+        raise InvalidArgument(
+            "A search space is a name ('xgboost/core'), the path of a .toml file, a dictionary or a "
+            f"SearchSpace, got {type(reference).__name__}: {reference!r}."
+        )
+    if isinstance(reference, os.PathLike) or reference.endswith(".toml"):
+        path = Path(reference)
+        return str(path), _parse(path)
+    if "/" not in reference and family is None:
+        raise InvalidArgument(
+            f"A search space's name needs its family: '<family>/{reference}'. Known: {', '.join(available())}."
+        )
+    key = reference if "/" in reference else f"{family}/{reference}"
+    path = find(key)
+    raw = _parse(path)
+    if (given := f"{raw.get('family')}/{raw.get('name')}") != key:
+        rule = "must repeat the names of the folder and the file"
+        raise InvalidSpace(f"{path}: family, name: {rule}, {key!r}, got {given!r}.")
+    return str(path), raw
+
+
+def _parse(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidSpace(f"{path}: the search-space file cannot be read: {reason}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSpace(f"{path}: the file is not valid TOML: {error}.") from error
+
+
+def contents(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `SearchSpace` from its raw table.
+
+    Raises
+    ------
+    InvalidSpace
+        If the table is malformed; the message names the key and the rule.
+    """
+    for key in raw:
+        if key not in HEADER:
+            raise InvalidSpace(f"{key}: {UnknownName('key', key, HEADER)}")
+    for key in REQUIRED:
+        if key not in raw:
+            raise InvalidSpace(f"{key}: the key is missing; a space needs {', '.join(REQUIRED)}.")
+    if raw["schema"] != SCHEMA or isinstance(raw["schema"], bool):
+        raise InvalidSpace(
+            f"schema: this gbtune reads schema {SCHEMA}, got {raw['schema']!r}. "
+            "A higher one needs a newer gbtune."
+        )
+    if not isinstance(raw["parameters"], Mapping):
+        raise InvalidSpace(f"parameters: must hold one table per parameter, got {raw['parameters']!r}.")
+    return {
+        "family": raw["family"],
+        "name": raw["name"],
+        "version": raw.get("version", "1"),
+        "summary": raw.get("summary", ""),
+        "sources": raw.get("sources", ()),
+        "tasks": raw.get("tasks", TASKS),
+        "parameters": tuple(parameter_from_dict(name, table) for name, table in raw["parameters"].items()),
+        "portfolio": _portfolio(raw.get("portfolio", ())),
+    }
+
+
+def _portfolio(tables: Any) -> tuple[PortfolioEntry, ...]:
+    if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
+        raise InvalidSpace(f"portfolio: must be a list of tables, [[portfolio]], got {tables!r}.")
+    entries = []
+    known = ("params", "provenance", "tasks")
+    for position, table in enumerate(tables, start=1):
+        for key in table:
+            if key not in known:
+                raise InvalidSpace(f"[[portfolio]] number {position}, {key}: {UnknownName('key', key, known)}")
+        for key in known[:2]:
+            if key not in table:
+                raise InvalidSpace(f"[[portfolio]] number {position}, {key}: the key is missing.")
+        entries.append(PortfolioEntry(**table))
+    return tuple(entries)

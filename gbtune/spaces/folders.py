@@ -1,0 +1,124 @@
+"""Where search spaces are found: the folders that entry points name, ours among them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import warnings
+from pathlib import Path
+
+from gbtune.errors import GbtuneWarning, InvalidSpace, UnknownName
+
+ENTRY_POINT_GROUP = "gbtune.search_spaces"
+BUILTIN = "gbtune"
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the spaces that come with gbtune.
+
+    It is the target of gbtune's own entry point in the group ``gbtune.search_spaces``. An entry
+    point of that group yields a path, or a callable without arguments that returns one, of a
+    folder laid out as ``<family>/<name>.toml``.
+
+    Returns
+    -------
+    pathlib.Path
+        The installed folder; in a checkout, its ``search_spaces/``.
+
+    Raises
+    ------
+    InvalidSpace
+        If neither exists: the installation is damaged.
+
+    Examples
+    --------
+    >>> from gbtune.spaces import builtin_folder
+    >>> (builtin_folder() / "xgboost" / "core.toml").is_file()
+    True
+    """
+    package = Path(__file__).resolve().parent.parent
+    # exactly two places: a wheel has the first, a checkout (also an editable install) the second
+    places = (package / "_search_spaces", package.parent / "search_spaces")
+    for place in places:
+        if place.is_dir():
+            return place
+    raise InvalidSpace(
+        f"gbtune's own search spaces are missing: neither {places[0]} nor {places[1]} is a folder. "
+        "Install gbtune again."
+    )
+
+
+def available(family: str | None = None) -> list[str]:
+    """Return the names of all spaces that can be loaded by name, sorted.
+
+    Parameters
+    ----------
+    family : str, optional
+        Only the spaces of this model family.
+
+    Returns
+    -------
+    list of str
+        Names of the form ``"family/name"``.
+
+    Warns
+    -----
+    GbtuneWarning
+        For each plug-in that cannot be read, with its error; its spaces are left out.
+
+    Examples
+    --------
+    >>> from gbtune.spaces import available
+    >>> available("lightgbm")
+    ['lightgbm/core', 'lightgbm/grid', 'lightgbm/grid-mini', 'lightgbm/native', 'lightgbm/wide']
+    """
+    return sorted(key for key in _files() if family is None or key.partition("/")[0] == family)
+
+
+def find(key: str) -> Path:
+    """Return the file of the space ``"family/name"``.
+
+    Raises
+    ------
+    UnknownName
+        If no folder has it; the message has the nearest name.
+    """
+    files = _files()
+    if key not in files:
+        hint = "A file of your own is given by its path, which ends in '.toml'."
+        raise UnknownName("search space", key, files, hint)
+    return files[key]
+
+
+def _files() -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for plugin, folder in _folders():
+        for path in sorted(folder.glob("*/*.toml")):
+            key = f"{path.parent.name}/{path.stem}"
+            if key in files and files[key].resolve() != path.resolve():
+                _warn(plugin, f"its space {key!r} is hidden by {files[key]}. Rename it")
+            files.setdefault(key, path)
+    return files
+
+
+def _folders() -> list[tuple[str, Path]]:
+    """Return (plug-in, folder) pairs: gbtune's own first, so that no plug-in replaces its spaces."""
+    found = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    # without package metadata (a plain checkout on the path) our own entry point is not listed
+    folders = [] if BUILTIN in found else [(BUILTIN, builtin_folder())]
+    for name in sorted(found, key=lambda name: (name != BUILTIN, name)):
+        try:
+            target = found[name].load()
+            folder = Path(os.fspath(target() if callable(target) else target))
+            if not folder.is_dir():
+                raise NotADirectoryError(f"{folder} is not a folder")
+        except Exception as error:  # a stranger's code: whatever it raises must not stop the study
+            _warn(name, f"{type(error).__name__}: {error}. Its spaces are left out: repair or uninstall it")
+        else:
+            folders.append((name, folder))
+    return folders
+
+
+def _warn(plugin: str, problem: str) -> None:
+    message = f"Search-space plug-in {plugin!r} (entry point group {ENTRY_POINT_GROUP!r}): {problem}."
+    warnings.warn(message, GbtuneWarning, stacklevel=2)

@@ -1,0 +1,96 @@
+"""Describes a study: what is tuned on what, with which versions."""
+
+from __future__ import annotations
+
+import platform
+import time
+import uuid
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+import gbtune
+from gbtune.records import StudyRecord
+
+if TYPE_CHECKING:
+    from gbtune.evaluation import Evaluator
+    from gbtune.spaces import SearchSpace
+
+_PACKAGES = {
+    "optuna": ("optuna",),
+    "xgboost": ("xgboost", "xgboost-cpu"),  # the same import under two names
+    "lightgbm": ("lightgbm",),
+    "scikit-learn": ("scikit-learn",),
+    "pandas": ("pandas",),
+    "numpy": ("numpy",),
+    "mlflow": ("mlflow", "mlflow-skinny"),
+}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, gbtune and the libraries it stands on; nothing is imported for it.
+
+    Examples
+    --------
+    >>> from gbtune.study_record import versions
+    >>> sorted(versions())[:3]
+    ['gbtune', 'lightgbm', 'mlflow']
+    """
+    found = {"python": platform.python_version(), "gbtune": gbtune.__version__}
+    for name, distributions in _PACKAGES.items():
+        for distribution in distributions:
+            try:
+                found[name] = version(distribution)
+                break
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def describe_study(
+    evaluator: Evaluator, space: SearchSpace, study: optuna.Study, *, seed: int | None, study_seed: int, **details: Any
+) -> StudyRecord:
+    """Return the record of a study of `evaluator` over `space`.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        Family, data, folds and metrics.
+    space : SearchSpace
+        What is searched.
+    study : optuna.Study
+        Gives name, sampler and pruner.
+    seed, study_seed
+        As given, and as in use.
+    **details
+        Further fields of `StudyRecord`, such as the budget; they win.
+    """
+    data = evaluator.data
+    facts: dict[str, Any] = {
+        "uid": uuid.uuid4().hex,
+        "name": study.study_name,
+        "family": evaluator.family.name,
+        "space": space.key,
+        "space_version": str(space.version),
+        "space_definition": space.to_dict(),
+        "metric": evaluator.metric.name,
+        "direction": evaluator.metric.direction,
+        "extra_metrics": tuple(metric.name for metric in evaluator.extra_metrics),
+        "task": data.task,
+        "n_rows": data.n_rows,
+        "n_columns": data.n_columns,
+        "classes": data.classes,
+        "columns": data.encoder.kinds,
+        "data_fingerprint": data.fingerprint,
+        "folds": evaluator.folds.description,
+        "n_folds": len(evaluator.folds),
+        "folds_fingerprint": evaluator.folds.fingerprint,
+        "sampler": type(study.sampler).__name__,
+        "pruner": type(study.pruner).__name__,
+        "seed": seed,
+        "study_seed": study_seed,
+        "versions": versions(),
+        "started_at": time.time_ns() // 1_000_000,
+    }
+    return StudyRecord(**{**facts, **details})

@@ -1,0 +1,1 @@
+"""The test kit: contract tests that families and trackers must pass."""

@@ -1,0 +1,1 @@
+"""Floor 2: trackers, which project a study onto MLflow."""

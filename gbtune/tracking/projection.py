@@ -1,0 +1,294 @@
+"""A record in the terms of a run: name, tags, parameters, metrics, times. Pure; no MLflow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import gbtune
+from gbtune.records import StudyRecord, TrialRecord
+
+MAX_PARAM = 6000
+"""Characters of a parameter's value; MLflow cuts longer ones without a word."""
+MAX_TAG = 8000
+MAX_KEY = 250
+
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One value of a metric; `timestamp` in milliseconds since the epoch."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """All of a run. Equal for equal records, so that writing it again changes nothing.
+
+    Parameters
+    ----------
+    name : str
+        Run name.
+    status : {"FINISHED", "KILLED", "FAILED"}
+        Of the run.
+    start, end : int
+        Milliseconds since the epoch.
+    tags, params : dict of str to str
+        Keys and values as MLflow accepts them.
+    points : list of Point
+        Finite values only.
+    """
+
+    name: str
+    status: str
+    start: int
+    end: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    points: list[Point]
+
+
+def safe_key(name: str) -> str:
+    """Return a metric or parameter name with only the characters that MLflow accepts.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.projection import safe_key
+    >>> safe_key("ndcg@5"), safe_key("a[0]"), safe_key("/top/../x")
+    ('ndcg_at_5', 'a_0_', 'top/_/x')
+    """
+    clean = re.sub(r"[^/\w.\- :]", "_", str(name).replace("@", "_at_"))
+    parts = [part if part.strip(".") else "_" for part in clean.split("/") if part]
+    return "/".join(parts)[:MAX_KEY] or "_"
+
+
+def cut(text: str, limit: int = MAX_TAG) -> str:
+    """Return `text` with at most `limit` characters; the middle goes, as a traceback's ends say most.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.projection import cut
+    >>> cut("abcdefghij", 7)
+    'ab ... j'[:7]
+    """
+    if len(text) <= limit:
+        return text
+    head = (limit - 5) // 2
+    return f"{text[:head]} ... {text[len(text) - (limit - 5 - head) :]}"
+
+
+def trial_uid(study: StudyRecord, number: int) -> str:
+    """Return the key of a trial's run."""
+    return f"{study.uid}:{number}"
+
+
+def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
+    """Return a finished trial as a run.
+
+    A pruned or failed trial has no point under the metric's name: its score over the folds that
+    were run is ``partial_score``.
+
+    Examples
+    --------
+    >>> from gbtune.records import StudyRecord, TrialRecord
+    >>> from gbtune.tracking.projection import project_trial
+    >>> study = StudyRecord("u", "s", "xgboost", "xgboost/core", "1", {}, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
+    >>> run = project_trial(study, TrialRecord(18, "pruned", {"eta": 0.1}, partial_score=0.7))
+    >>> run.name, run.status, [point.key for point in run.points]
+    ('#0018 xgboost', 'KILLED', ['partial_score'])
+    """
+    metric = safe_key(study.metric)
+    points = _Points(trial.ended_at)
+    if trial.state == "complete":
+        points.add(metric, trial.score)
+    points.add("partial_score", trial.partial_score)
+    for fold, score in enumerate(trial.fold_scores):
+        points.add(f"cv/fold{fold}", score)
+    for step, value in zip(trial.curve_rounds, trial.curve, strict=True):
+        points.add(f"curve/{metric}", value, step)
+    for name, value in trial.extra.items():
+        points.add(f"extra/{name}", value)
+    for phase, seconds in trial.seconds.items():
+        points.add(f"time/{phase}", seconds)
+    if trial.rounds_grown:
+        points.add("cost/rounds_grown", sum(trial.rounds_grown))
+    params, tags = _params(trial.all_params)
+    tags |= {
+        "mlflow.runName": f"#{trial.number:04d} {study.family}".rstrip(),
+        "gbtune.kind": "trial",
+        "gbtune.trial": str(trial.number),
+        "gbtune.trial_uid": trial_uid(study, trial.number),
+        "gbtune.study_uid": study.uid,
+        "gbtune.state": _STATE[trial.state],
+        "gbtune.origin": trial.kind,
+        "gbtune.space": study.space,
+        "gbtune.space_version": study.space_version,
+        "gbtune.sampled": ", ".join(trial.sampled),
+        "gbtune.provenance": trial.provenance,
+        "gbtune.reason": trial.reason or "",
+        "gbtune.duplicate_of": "" if trial.duplicate_of is None else str(trial.duplicate_of),
+        "gbtune.nonfinite": ", ".join(sorted(points.dropped)),
+    }
+    if trial.error:
+        last_line = trial.error.strip().splitlines()[-1]
+        tags |= {"gbtune.error": last_line, "mlflow.note.content": _traceback_note(trial.error)}
+    elif trial.provenance:
+        tags["mlflow.note.content"] = f"Portfolio entry: {trial.provenance}"
+    return Projection(
+        name=tags["mlflow.runName"],
+        status=_STATUS[trial.state],
+        start=trial.started_at,
+        end=max(trial.ended_at, trial.started_at),
+        tags=_tags(tags),
+        params=params,
+        points=points.kept,
+    )
+
+
+def project_study(study: StudyRecord) -> Projection:
+    """Return a study that has started as a run: FINISHED at once, its real state is a tag.
+
+    A process that is killed can then leave no run that is RUNNING for ever.
+    """
+    params, tags = _params(
+        {
+            "family": study.family,
+            "space": study.space,
+            "space_version": study.space_version,
+            "task": study.task,
+            "metric": study.metric,
+            "direction": study.direction,
+            "sampler": study.sampler,
+            "pruner": study.pruner,
+            "folds": study.folds,
+            "n_folds": study.n_folds,
+            "seed": study.seed,
+            "study_seed": study.study_seed,
+            "n_trials": study.n_trials,
+            "timeout": study.timeout,
+            "n_jobs": study.n_jobs,
+            "n_rows": study.n_rows,
+            "n_columns": study.n_columns,
+        }
+    )
+    name = study.name or f"{study.family} {study.metric}".strip()
+    tags |= {
+        "mlflow.runName": name,
+        "gbtune.kind": "study",
+        "gbtune.study": study.name,
+        "gbtune.study_uid": study.uid,
+        "gbtune.state": "running",
+        "gbtune.family": study.family,
+        "gbtune.metric": study.metric,
+        "gbtune.direction": study.direction,
+        "gbtune.space": study.space,
+        "gbtune.space_version": study.space_version,
+        "gbtune.data_fingerprint": study.data_fingerprint,
+        "gbtune.folds_fingerprint": study.folds_fingerprint,
+        "gbtune.extra_metrics": ", ".join(study.extra_metrics),
+        "gbtune.plan": study.plan,
+        "gbtune.version": gbtune.__version__,
+        **{f"gbtune.version.{library}": version for library, version in study.versions.items()},
+    }
+    return Projection(
+        name=name,
+        status="FINISHED",
+        start=study.started_at,
+        end=study.started_at,
+        tags=_tags(tags),
+        params=params,
+        points=[],
+    )
+
+
+def best_so_far(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[Point]:
+    """Return the best score after each trial, by number: points of the metric with step = trial number.
+
+    Examples
+    --------
+    >>> from gbtune.records import StudyRecord, TrialRecord
+    >>> from gbtune.tracking.projection import best_so_far
+    >>> study = StudyRecord("u", "s", "xgboost", "x/core", "1", {}, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
+    >>> trials = [TrialRecord(i, "complete", {}, score=score) for i, score in enumerate([0.7, 0.6, 0.8])]
+    >>> [point.value for point in best_so_far(study, trials)]
+    [0.7, 0.7, 0.8]
+    """
+    better = max if study.direction == "maximize" else min
+    best: float | None = None
+    points = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.state == "complete" and trial.score is not None and math.isfinite(trial.score):
+            best = trial.score if best is None else better(best, trial.score)
+        if best is not None:
+            points.append(Point(safe_key(study.metric), best, trial.ended_at, trial.number))
+    return points
+
+
+def scalar_points(values: Mapping[str, float | None], timestamp: int) -> list[Point]:
+    """Return points of the values that are finite numbers."""
+    points = _Points(timestamp)
+    for name, value in values.items():
+        points.add(name, value)
+    return points.kept
+
+
+def project_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as MLflow accepts them."""
+    return _params(values)[0]
+
+
+class _Points:
+    """Collects finite points; infinity would be stored as 1.8e308 and NaN has broken run pages."""
+
+    def __init__(self, timestamp: int) -> None:
+        self.timestamp = timestamp
+        self.kept: list[Point] = []
+        self.dropped: set[str] = set()
+
+    def add(self, key: str, value: float | None, step: int = 0) -> None:
+        if value is None:
+            return
+        if math.isfinite(value):
+            self.kept.append(Point(safe_key(key), float(value), self.timestamp, int(step)))
+        else:
+            self.dropped.add(key)
+
+
+def _params(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters and the tags that say which of them were cut."""
+    params: dict[str, str] = {}
+    long = []
+    for name, value in values.items():
+        key, number = safe_key(name), 1
+        while key in params:
+            number += 1
+            key = f"{safe_key(name)[: MAX_KEY - 4]}_{number}"
+        text = value if isinstance(value, str) else _text(value)
+        if len(text) > MAX_PARAM:
+            long.append(f"{key} ({len(text)} characters)")
+        params[key] = cut(text, MAX_PARAM)
+    return params, ({"gbtune.long_params": ", ".join(long)} if long else {})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, default=str)
+    return str(value)
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: cut(value) for key, value in tags.items() if value}
+
+
+def _traceback_note(error: str) -> str:
+    return f"```text\n{cut(error.strip(), MAX_TAG - 20)}\n```"

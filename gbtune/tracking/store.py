@@ -1,0 +1,309 @@
+"""A connection to one MLflow store: where it is, whether it answers, and the few calls gbtune makes.
+
+Everything goes through `MlflowClient` with explicit ids. The caller's tracking URI, active run,
+experiment and environment are read once or not at all, and never written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import socket
+import sqlite3
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gbtune.errors import InvalidArgument
+from gbtune.optional import require
+from gbtune.tracking.projection import Point
+
+PROBE_SECONDS = 5.0
+"""A server that takes longer to say it is there is not there."""
+PROBE_EVERY = 1.0
+"""Seconds for which an answer is believed."""
+
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+# File systems whose locks work between processes, which write-ahead logging needs.
+_LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
+
+
+class StoreUnreachable(ConnectionError):
+    """The tracking store does not answer."""
+
+
+def resolve_uri(tracking_uri: str | None) -> str:
+    """Return the absolute URI of the store to use.
+
+    Parameters
+    ----------
+    tracking_uri : str or None
+        None: ``MLFLOW_TRACKING_URI`` from the environment, else ``mlflow.db`` in the current folder.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is not a URI.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.store import resolve_uri
+    >>> resolve_uri("http://localhost:5000/")
+    'http://localhost:5000'
+    >>> resolve_uri("mlflow.db")
+    Traceback (most recent call last):
+    gbtune.errors.InvalidArgument: tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; got 'mlflow.db'.
+    """
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if not isinstance(given, str) or not (":" in given or given in ("databricks", "databricks-uc", "uc")):
+        if tracking_uri is not None:
+            raise InvalidArgument(
+                "tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; "
+                f"got {tracking_uri!r}."
+            )
+        given = Path(given).absolute().as_uri()  # the environment may name a folder; MLflow judges it
+    path = sqlite_path(given)
+    if path is not None:
+        head, question, options = given.partition("?")
+        return f"{head.partition('://')[0]}:///{path.absolute().as_posix()}{question}{options}"
+    return given.rstrip("/") if given.startswith("http") else given
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of a SQLite URI; None for other stores."""
+    head = uri.partition("?")[0]
+    scheme, separator, rest = head.partition(":///")
+    if not separator or scheme.partition("+")[0] != "sqlite" or not rest or rest.startswith(("file:", ":memory:")):
+        return None
+    return Path(rest)
+
+
+def public_uri(uri: str) -> str:
+    """Return the URI without a password, for messages.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.store import public_uri
+    >>> public_uri("postgresql://me:secret@host/db")
+    'postgresql://me:***@host/db'
+    """
+    parts = urllib.parse.urlsplit(uri)
+    if not parts.password:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
+
+
+class Store:
+    """A lazily opened MLflow store; used by one thread at a time.
+
+    Parameters
+    ----------
+    uri : str
+        As `resolve_uri` returns it.
+    registry_uri : str, optional
+        Of the model registry. Default: the same store.
+    """
+
+    def __init__(self, uri: str, registry_uri: str | None = None) -> None:
+        self.uri = uri
+        self.registry_uri = registry_uri or uri
+        self._client: Any = None
+        self._answered = float("-inf")
+        self._experiments: dict[str, str] = {}
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is behind a tracking server."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def client(self) -> Any:
+        """The `MlflowClient`; each use first makes sure that somebody answers.
+
+        MLflow retries a dead server for about four minutes per call, and its limits are environment variables,
+        which are not ours to write: so gbtune asks first, briefly.
+        """
+        if time.monotonic() - self._answered > PROBE_EVERY:
+            self._probe()
+            self._answered = time.monotonic()
+        if self._client is None:
+            self._client = self._open()
+        return self._client
+
+    def _open(self) -> Any:
+        mlflow = require("mlflow", needed_for="Tracking in MLflow")
+        path = sqlite_path(self.uri)
+        if path is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _is_local_disk(path.parent):
+                # Persists in the file: halves the cost of a trial, and readers do not block writers.
+                with contextlib.closing(sqlite3.connect(path)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.registry_uri)
+
+    def _probe(self) -> None:
+        """Raise at once where MLflow would retry for minutes."""
+        parts = urllib.parse.urlsplit(self.uri)
+        path = sqlite_path(self.uri)
+        if self.is_http:
+            _probe_server(f"{self.uri}/health", public_uri(self.uri))
+        elif path is not None:
+            _check_writable(path)
+        elif parts.scheme.partition("+")[0] in _DATABASE_PORTS:
+            # a missing driver is an ImportError here, with its name
+            require("sqlalchemy", pip="mlflow", needed_for="Tracking in a database").engine.make_url(
+                self.uri
+            ).get_dialect().import_dbapi()
+            address = (parts.hostname or "localhost", parts.port or _DATABASE_PORTS[parts.scheme.partition("+")[0]])
+            try:
+                socket.create_connection(address, timeout=PROBE_SECONDS).close()
+            except OSError as error:
+                raise StoreUnreachable(f"{public_uri(self.uri)} does not answer: {error}") from error
+
+    def experiment_id(self, name: str) -> str:
+        """Return the experiment's id; create it if it is missing.
+
+        In a SQLite store its artifacts go to ``mlartifacts`` beside the database, an absolute place: MLflow's own
+        default depends on the folder a process happens to run in.
+        """
+        if name not in self._experiments:
+            with quiet():  # the first call to a new database makes its tables, and says so
+                found = self.client.get_experiment_by_name(name)
+                found = found or self._create_experiment(name)
+            if found.lifecycle_stage != "active":
+                raise InvalidArgument(
+                    f"The MLflow experiment {name!r} is deleted, so nothing can be written to it: "
+                    "restore it (mlflow experiments restore) or give MLflowTracker(experiment=...) another name."
+                )
+            self._experiments[name] = found.experiment_id
+        return self._experiments[name]
+
+    def _create_experiment(self, name: str) -> Any:
+        path = sqlite_path(self.uri)
+        location = None if path is None else (path.parent / "mlartifacts").as_uri()
+        try:
+            return self.client.get_experiment(self.client.create_experiment(name, artifact_location=location))
+        except Exception:
+            found = self.client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+            return found
+
+    def search(self, experiment_id: str, tags: dict[str, str]) -> list[Any]:
+        """Return the runs that carry all these tags, oldest first."""
+        where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [experiment_id], where, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            runs.extend(page)
+            token = page.token
+            if not token:
+                return runs
+
+    def log(
+        self,
+        run_id: str,
+        points: Sequence[Point] = (),
+        params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+        model_id: str | None = None,
+    ) -> None:
+        """Write metrics, parameters and tags of a run in one call."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        # The model's page shows the metrics that name it.
+        owner = {"model_id": model_id, "run_id": run_id} if model_id else {}
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(p.key, p.value, p.timestamp, p.step, **owner) for p in points],
+            params=[Param(key, value) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+
+    def terminate(self, run_id: str, status: str, end: int) -> None:
+        """Set a run's status and end time.
+
+        `MlflowClient.set_terminated` prints two lines per run to stdout with a tracking server, unless
+        an environment variable says otherwise; the store underneath does the same work in silence.
+        """
+        try:
+            update = self.client._tracking_client.store.update_run_info
+        except AttributeError:  # another MLflow: rather loud than not at all
+            self.client.set_terminated(run_id, status, end)
+            return
+        from mlflow.entities import RunStatus
+
+        update(run_id, RunStatus.from_string(status), end, None)
+
+    def url(self, experiment_id: str, run_id: str) -> str:
+        """Return the link to a run, or for a store without a server the command that starts one."""
+        if self.is_http:
+            parts = urllib.parse.urlsplit(self.uri)
+            server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+            # without it the link opens in the view for language models, which lacks models and registry
+            return f"{server}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+        return f"mlflow ui --backend-store-uri {shlex.quote(public_uri(self.uri))}"
+
+
+def _probe_server(url: str, shown: str) -> None:
+    require("mlflow", needed_for="Tracking in MLflow")
+    import requests  # a dependency of mlflow; follows the same proxies
+
+    try:
+        requests.get(url, timeout=PROBE_SECONDS, allow_redirects=False).close()
+    except requests.exceptions.SSLError:
+        return  # somebody answers; MLflow has its own settings for certificates
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        raise StoreUnreachable(f"{shown} does not answer: {type(error).__name__}") from error
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path} cannot be created: {folder} is not a folder")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise PermissionError(f"{path} cannot be written")
+
+
+def _is_local_disk(folder: Path) -> bool:
+    """Return whether a folder is surely not on a network disk; only Linux can tell without a library."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    folder = folder.resolve()
+    best, kind = -1, ""
+    for line in mounts:
+        _, point, file_system, *_ = line.split(" ")
+        mount = Path(point.replace("\\040", " "))
+        if folder.is_relative_to(mount) and len(mount.parts) >= best:
+            best, kind = len(mount.parts), file_system
+    return kind in _LOCAL_FILE_SYSTEMS
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide MLflow's informational log lines that this thread causes; others' stay."""
+    thread = threading.get_ident()
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or record.thread != thread
+
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.models.model")]
+    for logger in loggers:
+        logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_other)

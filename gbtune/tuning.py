@@ -1,0 +1,330 @@
+"""One tuning run from plan to result: probe, study, refit, tracker."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import optuna
+
+from gbtune.errors import BudgetTooSmall, StudyFailed
+from gbtune.facts import best_record, collect_facts, read_records
+from gbtune.objective import BASELINE, Objective
+from gbtune.planning import Plan, make_plan
+from gbtune.progress import Progress
+from gbtune.pruners import describe as describe_pruner
+from gbtune.records import STUDY_KEY, ModelBundle, Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.report import render_report
+from gbtune.result import TuningResult
+from gbtune.samplers import SamplerPlan
+from gbtune.seeds import seed as derive_seed
+from gbtune.study import Clock, Point, Runner
+from gbtune.study_record import versions
+from gbtune.summary import summary_markdown
+from gbtune.tracking import Tracker
+
+PARALLEL_REFIT_CELLS = 2_000_000
+"""From so many cells on, the refit uses all cores; below, threads cost more than they bring."""
+WRITING_SECONDS = 4.0
+"""Reserved for model and report when trials are tracked: mostly MLflow's imports, overlapped with the trials."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a study may use: finished trials, seconds, cores. None is no limit."""
+
+    n_trials: int | None
+    timeout: float | None
+    n_jobs: int
+
+
+class Tuning:
+    """One tuning run.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is tuned.
+    study : optuna.Study
+        Where trials live.
+    sampling : SamplerPlan
+        Where configurations come from.
+    budget : Budget
+        Trials, seconds, cores.
+    tracker : Tracker or None
+        Told everything.
+    register : str, optional
+        Name in the model registry.
+    progress : bool, default True
+        Print and draw on stderr.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        study: optuna.Study,
+        sampling: SamplerPlan,
+        budget: Budget,
+        tracker: Tracker | None,
+        *,
+        register: str | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
+        self.tracker, self.register, self.progress = tracker, register, progress
+        self.clock = Clock(budget.timeout)
+        self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
+        data = objective.data
+        large = data.n_rows * data.n_columns >= PARALLEL_REFIT_CELLS
+        self.refit_threads = budget.n_jobs if large else 1
+
+    def run(self, *, may_drop_folds: bool, example: Any) -> TuningResult:
+        """Plan, search, refit, write.
+
+        Parameters
+        ----------
+        may_drop_folds : bool
+            The folds were gbtune's own choice.
+        example : pandas.DataFrame
+            A few raw rows, for the model's signature.
+
+        Raises
+        ------
+        StudyFailed, BudgetTooSmall, KeyboardInterrupt
+            As in `gbtune.tune`.
+        """
+        with self.clock.listening():
+            self._plan(may_drop_folds)
+            record = self._start()
+            try:
+                self._search(record)
+                records = read_records(self.study)[1]
+                best = best_record(record, records)
+                if best is None:
+                    raise self._nothing_completed(records)
+                model = self._refit(best)
+            except BaseException:
+                self._finish("failed", None, None)
+                raise
+            state = "interrupted" if self.clock.interrupt.is_set() else "complete"
+            receipt = self._finish(state, model, example)
+        return TuningResult(
+            self.study, model, self.objective.data.encoder, seconds=self.clock.elapsed, receipt=receipt
+        )
+
+    # -- before the first trial -----------------------------------------------------------------------------
+
+    def _plan(self, may_drop_folds: bool) -> None:
+        objective = self.objective
+        self.clock.reserved = self._writing_seconds()
+        self.plan = make_plan(
+            objective.evaluator,
+            timeout=self.clock.left,
+            n_jobs=self.budget.n_jobs,
+            may_drop_folds=may_drop_folds,
+            seed=objective.study_seed,
+            interrupted=self.clock.reason_to_stop,
+        )
+        objective.limit(self.plan.n_folds, self.plan.rounds, self.plan.lowest_learning_rate)
+        self._reserve(self.plan.seconds_per_round or 0.0, objective.family.default_rounds)
+
+    def _start(self) -> StudyRecord:
+        text = self.study.user_attrs.get(STUDY_KEY)
+        before = None if text is None else StudyRecord.from_json(text)
+        details = {
+            "sampler": self.sampling.name,
+            "pruner": describe_pruner(self.study.pruner),
+            "n_trials": self.budget.n_trials,
+            "timeout": self.budget.timeout,
+            "n_jobs": self.budget.n_jobs,
+            "plan": self.plan.reason,
+        }
+        record = self.objective.describe(self.study, **details, **({"uid": before.uid} if before else {}))
+        self.study.set_user_attr(STUDY_KEY, record.to_json())
+        if self.tracker is not None:
+            self.tracker.study_started(record)
+        return record
+
+    def _points(self) -> list[Point]:
+        """Baseline, then the grid's cells or the portfolio; each point once."""
+        space, task = self.objective.space, self.objective.data.task
+        known = {record.kind for record in read_records(self.study)[1]}
+        points = []
+        if BASELINE not in known:
+            # Stored at its projection into the space, which the sampler can learn from; evaluated as it is.
+            points.append(Point(space.project(self.objective.family.library_defaults), BASELINE, "library default"))
+        if self.sampling.exhaustive:
+            return points + [Point(cell, "grid") for cell in self.sampling.points]
+        seen: list[dict[str, Any]] = []
+        for entry in space.portfolio_for(task):
+            projected = space.project(entry.params)
+            if projected not in seen and "portfolio" not in known:
+                seen.append(projected)
+                points.append(Point(projected, "portfolio", entry.provenance))
+        return points
+
+    # -- trials ---------------------------------------------------------------------------------------------
+
+    def _search(self, record: StudyRecord) -> None:
+        budget, best_so_far = self.budget, None
+        progress = Progress(
+            self.progress,
+            total=self._total_trials(),
+            timeout=budget.timeout,
+            metric=record.metric,
+            direction=record.direction,
+        )
+        with progress:
+            for line in self._opening(record):
+                progress.say(line)
+
+            def on_trial(trial: TrialRecord) -> None:
+                nonlocal best_so_far
+                if self.tracker is not None:
+                    self.tracker.trial_finished(trial)
+                if trial.state == "complete":
+                    best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
+                if best_so_far is not None:
+                    self._reserve(_seconds_per_round(best_so_far), best_so_far.rounds)
+                progress.update(trial, None if best_so_far is None else best_so_far.score)
+
+            runner = Runner(
+                self.study,
+                self.objective,
+                self._points(),
+                self.clock,
+                n_trials=budget.n_trials,
+                n_jobs=budget.n_jobs,
+                generations=self.objective.seed is not None,
+                exhaustive=self.sampling.exhaustive,
+                on_trial=on_trial,
+            )
+            runner.run()
+
+    def _total_trials(self) -> int | None:
+        if not self.sampling.exhaustive:
+            return self.budget.n_trials
+        cells = len(self.sampling.points) + 1
+        return cells if self.budget.n_trials is None else min(cells, self.budget.n_trials)
+
+    def _opening(self, record: StudyRecord) -> list[str]:
+        limits = [] if record.n_trials is None else [f"{record.n_trials} trials"]
+        limits += [] if record.timeout is None else [f"{record.timeout:g} s"]
+        parts = [
+            f"{record.space} v{record.space_version}",
+            f"{record.n_rows:,} rows x {record.n_columns} columns, {record.task}",
+            record.folds,
+            record.metric,
+            f"{record.sampler}, {record.pruner}",
+            " or ".join(limits) or "all cells",
+            f"{record.n_jobs} cores" if record.n_jobs > 1 else "1 core",
+            f"seed {record.seed}",
+        ]
+        lines = ["gbtune: " + " | ".join(parts)]
+        if record.plan:
+            lines.append(f"gbtune: to fit the time, {record.plan}")
+        return lines + [f"gbtune: {note}" for note in self.objective.data.notes]
+
+    # -- after the last trial -------------------------------------------------------------------------------
+
+    def _refit(self, best: TrialRecord) -> Any:
+        params = {name: value for name, value in best.params.items() if name != "n_estimators"}
+        return self.objective.family.fit(
+            self.objective.data,
+            params,
+            best.rounds,
+            derive_seed(self.objective.study_seed, "booster"),
+            loss=self.objective.evaluator.loss,
+            threads=self.refit_threads,
+            prepared=self.objective.evaluator.prepared,
+        )
+
+    def _finish(self, state: Any, model: Any, example: Any) -> Receipt:
+        if self.tracker is None:
+            return Receipt()
+        facts = collect_facts(self.study, seconds=self.clock.elapsed)
+        summary = summary_markdown(facts)
+        gain, gain_se = facts.gain or (None, None)
+        outcome = StudyOutcome(
+            state=state,
+            best=facts.best,
+            best_params=facts.best_params,
+            baseline_score=None if facts.baseline is None else facts.baseline.score,
+            gain=gain,
+            gain_se=gain_se,
+            summary=summary,
+            report_html=render_report(self.study, summary) if facts.best is not None else "",
+            trials=read_records(self.study)[1],
+            model=None if model is None else self._bundle(model, example, facts.best_params),
+            ended_at=time.time_ns() // 1_000_000,
+            register=self.register,
+        )
+        return self.tracker.study_finished(outcome)
+
+    def _bundle(self, model: Any, example: Any, best_params: Any) -> ModelBundle:
+        objective, found = self.objective, versions()
+        data = objective.data
+        return ModelBundle(
+            family=objective.family.name,
+            estimator=model,
+            columns=data.encoder.to_dict(),
+            task=data.task,
+            classes=data.classes,
+            example=example,
+            requirements=tuple(
+                f"{package}=={found[package]}"
+                for package in (objective.family.extra, "pandas", "numpy", "scipy")
+                if package in found
+            ),
+            recipe={
+                "family": objective.family.name,
+                "params": dict(best_params),
+                "loss": objective.evaluator.loss,
+                "metric": objective.metric.name,
+                "direction": objective.direction,
+                "seed": derive_seed(objective.study_seed, "booster"),
+                "study_seed": objective.study_seed,
+                "folds": objective.evaluator.folds.description,
+                "folds_fingerprint": objective.evaluator.folds.fingerprint,
+                "data_fingerprint": data.fingerprint,
+                "weighted": data.sample_weight is not None,
+                "versions": found,
+            },
+        )
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def _writing_seconds(self) -> float:
+        """Seconds to keep for writing; never more than a tenth of the time."""
+        wanted = WRITING_SECONDS if self.tracker is not None else 0.5
+        return wanted if self.budget.timeout is None else min(wanted, 0.1 * self.budget.timeout)
+
+    def _reserve(self, seconds_per_round: float, rounds: int) -> None:
+        """Keep the time that the refit will take: all rows, on the refit's threads."""
+        train = self.objective.evaluator.folds.splits[0][0]
+        larger = self.objective.data.n_rows / len(train)
+        speed = 1 + 0.6 * (self.refit_threads - 1)
+        refit = seconds_per_round * rounds * larger / speed
+        self.clock.reserved = refit + self._writing_seconds()
+
+    def _nothing_completed(self, records: list[TrialRecord]) -> BaseException:
+        if self.clock.interrupt.is_set():
+            return KeyboardInterrupt()
+        errors = [record.error for record in records if record.error]
+        if errors:
+            return StudyFailed(f"No trial completed; the first error was:\n{errors[0]}")
+        evaluator = self.objective.evaluator
+        rounds = self.objective.family.default_rounds
+        needed = self.clock.elapsed + (self.plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + 1.5)
+        return BudgetTooSmall(
+            f"Not even the library's default model was evaluated within timeout={self.budget.timeout:g} s: it needs "
+            f"about {needed:.0f} s on {len(evaluator.folds)} fold(s) of these {self.objective.data.n_rows:,} rows. "
+            "Raise timeout, use fewer rows, or a hold-out (cv=0.2)."
+        )
+
+
+def _seconds_per_round(record: TrialRecord) -> float:
+    grown = sum(record.rounds_grown)
+    return record.seconds.get("train", 0.0) / grown if grown else 0.0
+

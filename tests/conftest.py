@@ -1,0 +1,53 @@
+"""Shared fixtures: small real data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+FAMILIES = ("xgboost", "lightgbm")
+
+
+@pytest.fixture(params=FAMILIES)
+def family_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def breast_cancer() -> tuple[pd.DataFrame, pd.Series]:
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def diabetes() -> tuple[pd.DataFrame, pd.Series]:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def wine() -> tuple[pd.DataFrame, pd.Series]:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def mixed() -> tuple[pd.DataFrame, pd.Series]:
+    """442 rows of real measurements with a string, a category and missing values; three string labels."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": X["age"].where(random.random(len(X)) > 0.1),
+            "bmi": X["bmi"],
+            "bp": X["bp"].round().astype("Int64"),
+            "sex": X["sex"].map({1.0: "one", 2.0: "two"}),
+            "s5": pd.cut(X["s5"], 5, labels=list("abcde")),
+            "high": X["s6"] > 91,
+        }
+    )
+    frame.loc[random.choice(len(X), 30, replace=False), "sex"] = None
+    target = pd.cut(y, [0, 100, 190, 400], labels=["low", "middle", "high"]).astype(str)
+    return frame, target
