@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -121,9 +121,7 @@ def collect_facts(
     best = best_record(about, records)
     baseline = next((r for r in records if r.kind == "baseline" and r.score is not None), None)
     ended = max((record.ended_at for record in records), default=0)
-    frozen = (
-        None if best is None else next(t for t in study.get_trials(deepcopy=False) if t.number == best.number)
-    )
+    frozen = None if best is None else next(t for t in study.get_trials(deepcopy=False) if t.number == best.number)
     facts = SummaryFacts(
         study=about,
         best=best,
@@ -200,3 +198,37 @@ def _edge(value: Any, distribution: optuna.distributions.BaseDistribution | None
     if place >= 1 - _EDGE and high not in (0.0, 1.0):
         return "upper"
     return None
+
+
+class StudyView(optuna.Study):
+    """The same study, read only and showing the given trials alone, for Optuna's own evaluations."""
+
+    def __init__(self, study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
+        vars(self).update(vars(study))
+        self._shown = list(trials)
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
+    ) -> list[optuna.trial.FrozenTrial]:
+        """Return the given trials of these states."""
+        return [trial for trial in self._shown if states is None or trial.state in states]
+
+
+def sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the complete trials whose parameters lie in the space (the baseline may not), worst first."""
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if trial.params
+        and trial.value is not None
+        and math.isfinite(trial.value)
+        and all(_inside(trial.params[name], space) for name, space in trial.distributions.items())
+    ]
+    worst_is_high = study.direction == optuna.study.StudyDirection.MINIMIZE
+    return sorted(trials, key=lambda trial: trial.value or 0.0, reverse=worst_is_high)
+
+
+def _inside(value: Any, distribution: optuna.distributions.BaseDistribution) -> bool:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return value in distribution.choices
+    return bool(distribution.low <= value <= distribution.high)  # type: ignore[attr-defined]

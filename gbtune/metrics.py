@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from gbtune import scores
 from gbtune.data import Dataset
 from gbtune.errors import GbtuneWarning, InvalidArgument, InvalidData, UnknownName
 from gbtune.records import Direction, Folds
@@ -22,9 +23,6 @@ Needs = Literal["labels", "proba", "raw"]
 
 CLASSIFICATION = ("binary", "multiclass")
 ALL_TASKS = ("binary", "multiclass", "regression")
-
-_LEAST_MEAN = 1e-16
-"""Predicted counts below it are taken for it, as XGBoost does in its Poisson likelihood."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Metric:
         if self.needs not in ("labels", "proba", "raw"):
             raise InvalidArgument(f"{rule} needs must be 'labels', 'proba' or 'raw', got {self.needs!r}.")
         possible = ALL_TASKS if self.needs == "raw" else CLASSIFICATION
-        tasks = (self.tasks,) if isinstance(self.tasks, str) else tuple(self.tasks) or possible
+        tasks = tuple(self.tasks) or possible
         if not set(tasks) <= set(possible):
             raise InvalidArgument(
                 f"{rule} tasks must be among {', '.join(map(repr, possible))} with needs={self.needs!r}, "
@@ -128,7 +126,7 @@ class Metric:
             raise InvalidArgument(f"Metric {self.name!r}: {len(y)} rows of y, {len(prediction)} of prediction.")
         if self.needs == "labels":
             prediction = prediction.argmax(axis=1) if prediction.ndim == 2 else (prediction > 0.5).astype(np.int64)
-        elif prediction.ndim == 2:  # boosters answer in float32: rows sum to one only roughly
+        elif self.needs == "proba" and prediction.ndim == 2:  # boosters answer in float32: rows sum to one only roughly
             prediction = prediction / prediction.sum(axis=1, keepdims=True)
         if sample_weight is not None and self.takes_weight:
             value = float(self.function(y, prediction, sample_weight=sample_weight))
@@ -153,107 +151,39 @@ class Metric:
         return -score if self.direction == "maximize" else score
 
 
-def _sklearn(name: str) -> Callable[..., Any]:
-    import sklearn.metrics  # noqa: PLC0415
-
-    return cast("Callable[..., Any]", getattr(sklearn.metrics, name))
-
-
-def _from_sklearn(function_name: str, **settings: Any) -> Callable[..., float]:
-    """Return a function that calls the one of scikit-learn, importing it at the first call."""
-
-    def score(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-        return float(_sklearn(function_name)(y_true, y_pred, sample_weight=sample_weight, **settings))
-
-    return score
-
-
-def _log_loss(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    n_classes = y_pred.shape[1] if y_pred.ndim == 2 else 2  # the classes of the study: a fold may lack some
-    labels = np.arange(n_classes)
-    return float(_sklearn("log_loss")(y_true, y_pred, sample_weight=sample_weight, labels=labels))
-
-
-def _balanced_accuracy(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    # scikit-learn's own warns about a predicted class that these rows lack; this is the same number
-    present = np.unique(y_true)
-    recall = _sklearn("recall_score")
-    return float(recall(y_true, y_pred, labels=present, average="macro", sample_weight=sample_weight, zero_division=0))
-
-
-def _roc_auc(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    if np.all(y_true == y_true[0]):
-        return math.nan  # `score` says so; scikit-learn would warn as well
-    return float(_sklearn("roc_auc_score")(y_true, y_pred, sample_weight=sample_weight))
-
-
-def _roc_auc_ovr(average: str) -> Callable[..., float]:
-    """One against the rest, over the classes that occur: for a class without rows it is not defined."""
-
-    def score(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-        present = np.unique(y_true)
-        if len(present) < 2:
-            return math.nan
-        members = (y_true[:, None] == present).astype(np.int64)
-        roc_auc = _sklearn("roc_auc_score")
-        if len(present) == 2:  # two classes out of more: two columns that are not complements
-            each = [roc_auc(members[:, i], y_pred[:, k], sample_weight=sample_weight) for i, k in enumerate(present)]
-            shares = np.average(members, axis=0, weights=sample_weight) if average == "weighted" else None
-            return float(np.average(each, weights=shares))
-        return float(roc_auc(members, y_pred[:, present], average=average, sample_weight=sample_weight))
-
-    return score
-
-
-def _average_precision(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    if not y_true.any():
-        return math.nan
-    return float(_sklearn("average_precision_score")(y_true, y_pred, sample_weight=sample_weight))
-
-
-def _rmsle(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    function = _sklearn("root_mean_squared_log_error")
-    return float(function(y_true, np.maximum(y_pred, 0.0), sample_weight=sample_weight))
-
-
-def _poisson_deviance(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    function = _sklearn("mean_poisson_deviance")
-    return float(function(y_true, np.maximum(y_pred, _LEAST_MEAN), sample_weight=sample_weight))
-
-
 def _builtin() -> dict[str, Metric]:
     binary, multiclass, regression = ("binary",), ("multiclass",), ("regression",)
     metrics = [
-        Metric("log_loss", _log_loss, "minimize", "proba", loss="log_loss"),
-        Metric("accuracy", _from_sklearn("accuracy_score"), "maximize", "labels"),
-        Metric("balanced_accuracy", _balanced_accuracy, "maximize", "labels"),
-        Metric("matthews_corrcoef", _from_sklearn("matthews_corrcoef"), "maximize", "labels"),
-        Metric("roc_auc", _roc_auc, "maximize", "proba", binary),
-        Metric("roc_auc_ovr", _roc_auc_ovr("macro"), "maximize", "proba", multiclass),
-        Metric("roc_auc_ovr_weighted", _roc_auc_ovr("weighted"), "maximize", "proba", multiclass),
-        Metric("average_precision", _average_precision, "maximize", "proba", binary),
-        Metric("brier_score", _from_sklearn("mean_squared_error"), "minimize", "proba", binary),
+        Metric("log_loss", scores.log_loss, "minimize", "proba", loss="log_loss"),
+        Metric("accuracy", scores.from_sklearn("accuracy_score"), "maximize", "labels"),
+        Metric("balanced_accuracy", scores.balanced_accuracy, "maximize", "labels"),
+        Metric("matthews_corrcoef", scores.from_sklearn("matthews_corrcoef"), "maximize", "labels"),
+        Metric("roc_auc", scores.roc_auc, "maximize", "proba", binary),
+        Metric("roc_auc_ovr", scores.roc_auc_ovr("macro"), "maximize", "proba", multiclass),
+        Metric("roc_auc_ovr_weighted", scores.roc_auc_ovr("weighted"), "maximize", "proba", multiclass),
+        Metric("average_precision", scores.average_precision, "maximize", "proba", binary),
+        Metric("brier_score", scores.from_sklearn("mean_squared_error"), "minimize", "proba", binary),
         Metric(
             "rmse",
-            _from_sklearn("root_mean_squared_error"),
+            scores.from_sklearn("root_mean_squared_error"),
             "minimize",
             "raw",
             regression,
             loss="rmse",
         ),
-        Metric("mse", _from_sklearn("mean_squared_error"), "minimize", "raw", regression),
-        Metric("mae", _from_sklearn("mean_absolute_error"), "minimize", "raw", regression),
-        Metric("median_absolute_error", _from_sklearn("median_absolute_error"), "minimize", "raw", regression),
-        Metric("mape", _from_sklearn("mean_absolute_percentage_error"), "minimize", "raw", regression),
-        Metric("rmsle", _rmsle, "minimize", "raw", regression),
-        Metric("r2", _from_sklearn("r2_score"), "maximize", "raw", regression),
-        Metric("mean_poisson_deviance", _poisson_deviance, "minimize", "raw", regression),
+        Metric("mse", scores.from_sklearn("mean_squared_error"), "minimize", "raw", regression),
+        Metric("mae", scores.from_sklearn("mean_absolute_error"), "minimize", "raw", regression),
+        Metric("median_absolute_error", scores.from_sklearn("median_absolute_error"), "minimize", "raw", regression),
+        Metric("mape", scores.from_sklearn("mean_absolute_percentage_error"), "minimize", "raw", regression),
+        Metric("rmsle", scores.rmsle, "minimize", "raw", regression),
+        Metric("r2", scores.from_sklearn("r2_score"), "maximize", "raw", regression),
+        Metric("mean_poisson_deviance", scores.poisson_deviance, "minimize", "raw", regression),
     ]
     for name in ("precision", "recall", "f1"):
-        plain = _from_sklearn(f"{name}_score", zero_division=0)
+        plain = scores.from_sklearn(f"{name}_score", zero_division=0)
         metrics.append(Metric(name, plain, "maximize", "labels", binary))
         for average in ("macro", "micro", "weighted"):
-            function = _from_sklearn(f"{name}_score", average=average, zero_division=0)
+            function = scores.from_sklearn(f"{name}_score", average=average, zero_division=0)
             metrics.append(Metric(f"{name}_{average}", function, "maximize", "labels"))
     return {metric.name: metric for metric in metrics}
 
@@ -430,34 +360,35 @@ def response(loss: str, margin: NDArray[Any]) -> NDArray[Any]:
 def check_metric_fits_data(metric: Metric, data: Dataset, folds: Folds | None = None) -> None:
     """Refuse, before the first tree, a metric that is not defined on these values of y.
 
-    Parameters
-    ----------
-    metric : Metric
-        A metric that fits the task.
-    data : Dataset
-        The data.
-    folds : Folds, optional
-        Then every validation part is checked as well.
+        Parameters
+        ----------
+        metric : Metric
+            A metric that fits the task.
+        data : Dataset
+            The data.
+        folds : Folds, optional
+            Then every validation part is checked as well.
 
-    Raises
-    ------
-    InvalidData
-        If the metric would not be a number.
+        Raises
+        ------
+        InvalidData
+            If the metric would not be a number.
 
-    Warns
-    -----
-    GbtuneWarning
-        If there are weights and the metric's function has no argument for them.
+        Warns
+        -----
+        GbtuneWarning
+            If there are weights and the metric's function has no argument for them.
 
-    Examples
-    --------
-    >>> from gbtune.data import Dataset
-    >>> from gbtune.metrics import check_metric_fits_data, metric_named
-    >>> data = Dataset.from_arrays([[1], [2], [3]], [-1.5, 0.0, 2.0])
-    >>> check_metric_fits_data(metric_named("rmsle"), data)
-    Traceback (most recent call last):
-    ...
-    gbtune.errors.InvalidData: metric 'rmsle' needs y >= 0; 1 of 3 values is below. Use 'rmse' or shift y.
+        Examples
+        --------
+        >>> from gbtune import scores
+    from gbtune.data import Dataset
+        >>> from gbtune.metrics import check_metric_fits_data, metric_named
+        >>> data = Dataset.from_arrays([[1], [2], [3]], [-1.5, 0.0, 2.0])
+        >>> check_metric_fits_data(metric_named("rmsle"), data)
+        Traceback (most recent call last):
+        ...
+        gbtune.errors.InvalidData: metric 'rmsle' needs y >= 0; 1 of 3 values is below. Use 'rmse' or shift y.
     """
     y = data.y
     negative = int((y < 0).sum())

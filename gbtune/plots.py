@@ -8,13 +8,13 @@ says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 
-from gbtune.facts import best_record, read_records
+from gbtune.facts import StudyView, best_record, read_records, sampled_trials
 from gbtune.figures import BASELINE, BEST, CURVES, INK, OTHER, new_figure, safe, say
 from gbtune.records import StudyRecord, TrialRecord
 from gbtune.summary import format_score, format_value, paired_gain, verdict
@@ -146,7 +146,7 @@ def plot_importance(study: optuna.Study) -> Any:
     'Importance needs at least 10 complete trials; there are 0.'
     """
     read_records(study)  # refuses a study that is not ours
-    trials = _sampled_trials(study)
+    trials = sampled_trials(study)
     figure = new_figure("Importance of the parameters")
     varied = sorted({n for t in trials for n in t.params if len({repr(u.params.get(n)) for u in trials}) > 1})
     if len(trials) < 10:
@@ -156,7 +156,7 @@ def plot_importance(study: optuna.Study) -> Any:
     if len(varied) < 2:
         which = f"only {safe(varied[0])} was" if varied else "none was"
         return say(figure, f"Importance compares parameters; {which} varied.")
-    importances = optuna.importance.get_param_importances(_View(study, trials), params=varied)
+    importances = optuna.importance.get_param_importances(StudyView(study, trials), params=varied)
     names = sorted(importances, key=lambda name: importances[name])
     shares = [float(importances[name]) for name in names]
     figure.add_bar(
@@ -207,11 +207,11 @@ def plot_parallel_coordinates(study: optuna.Study) -> Any:
     'No sampled trial has completed yet.'
     """
     about, _ = read_records(study)
-    worst_first = _sampled_trials(study)[-MAX_LINES:]
+    worst_first = sampled_trials(study)[-MAX_LINES:]
     if not worst_first:
         return say(new_figure("Parameters of the trials"), "No sampled trial has completed yet.")
     drawn = optuna.visualization.plot_parallel_coordinate(
-        _View(study, worst_first), target=lambda trial: trial.value or 0.0, target_name=about.metric
+        StudyView(study, worst_first), target=lambda trial: trial.value or 0.0, target_name=about.metric
     )
     figure = new_figure("Parameters of the trials")
     figure.add_traces(drawn.data[: len(worst_first)])
@@ -375,39 +375,6 @@ def plot_folds(study: optuna.Study) -> Any:
     figure.add_scatter(**_fold_points(best, folds, name, BEST))
     figure.update_xaxes(title_text=_score_title(about), showgrid=True)
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=True, ticksuffix=" ")
-
-
-class _View(optuna.Study):
-    """The same study showing the given trials only: the baseline may lie outside the space."""
-
-    def __init__(self, study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
-        vars(self).update(vars(study))
-        self._shown = list(trials)
-
-    def get_trials(
-        self, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
-    ) -> list[optuna.trial.FrozenTrial]:
-        return [trial for trial in self._shown if states is None or trial.state in states]
-
-
-def _sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Complete trials with parameters inside their ranges, the worst first."""
-    trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        if trial.params
-        and trial.value is not None
-        and math.isfinite(trial.value)
-        and all(_inside(trial.params[name], space) for name, space in trial.distributions.items())
-    ]
-    worst_is_high = study.direction == optuna.study.StudyDirection.MINIMIZE
-    return sorted(trials, key=lambda trial: trial.value or 0.0, reverse=worst_is_high)
-
-
-def _inside(value: Any, distribution: optuna.distributions.BaseDistribution) -> bool:
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        return value in distribution.choices
-    return bool(distribution.low <= value <= distribution.high)  # type: ignore[attr-defined]
 
 
 def _loss(about: StudyRecord) -> Callable[[float], float]:

@@ -33,7 +33,7 @@ class Progress:
     metric : str, default ""
         Name of the metric, shown before the best score.
     direction : {"minimize", "maximize"}, default "minimize"
-        Of the metric; decides whether an arrow down or up stands beside it.
+        Of the metric: the best score is the lowest or the highest.
 
     Raises
     ------
@@ -61,7 +61,8 @@ class Progress:
     ) -> None:
         if direction not in ("minimize", "maximize"):
             raise InvalidArgument(f"A direction is 'minimize' or 'maximize'; given {direction!r}.")
-        self.enabled, self.total, self.timeout = enabled, total, timeout
+        self.enabled = enabled and sys.stderr is not None  # a windowed Python on Windows has none
+        self.total, self.timeout = total, timeout
         self.metric, self.direction = metric, direction
         self._bar: Any = None
         self._done = self._pruned = self._failed = 0
@@ -90,7 +91,6 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.refresh()
             self._bar.close()
             self._bar = None
 
@@ -110,8 +110,8 @@ class Progress:
             self._failed += record.state == "failed"
             if self._bar is None:
                 return
-            arrow = "↓" if self.direction == "minimize" else "↑"
-            words = [f"best {self.metric} {format_score(best_score)} {arrow}"] if best_score is not None else []
+            end = "lowest" if self.direction == "minimize" else "highest"
+            words = [f"{end} {self.metric} {format_score(best_score)}"] if best_score is not None else []
             by_time = self.total is None and self.timeout is not None
             if by_time:
                 words.append(f"{self._done} trials")

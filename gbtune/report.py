@@ -162,7 +162,9 @@ def _draw(study: optuna.Study) -> tuple[str, list[str]]:
                 height = 70 + 26 * len(figure.data[0].y)
             elif name == "folds":
                 height = 150 + 34 * min(12, len(figure.data[-1].y))
-            figure.update_layout(title=None, margin={"t": 46 if any(trace.name for trace in figure.data) else 8}, height=height)
+            figure.update_layout(
+                title=None, margin={"t": 46 if any(trace.name for trace in figure.data) else 8}, height=height
+            )
             chart = figure.to_html(
                 full_html=False,
                 include_plotlyjs=False,

@@ -179,9 +179,9 @@ def format_estimate(x: float | None, error: float | None) -> str:
     >>> format_estimate(0.341234, 0.00212), format_estimate(0.5, None)
     ('0.3412 ± 0.0021', '0.50000')
     """
-    if x is None or not error or not math.isfinite(x) or not math.isfinite(error):
+    if x is None or error is None or not math.isfinite(x) or not 1e-9 <= error < math.inf:
         return format_score(x)
-    decimals = min(9, max(0, 1 - math.floor(math.log10(error))))
+    decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{x:.{decimals}f} ± {error:.{decimals}f}"
 
 
