@@ -12,7 +12,7 @@ import optuna
 
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
-from gbtune.summary import SummaryFacts, format_value, plural, verdict
+from gbtune.summary import SummaryFacts, format_value, plural
 
 _STATES = {
     optuna.trial.TrialState.COMPLETE: "complete",
@@ -59,13 +59,7 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     state = _STATES[trial.state]
     text = trial.user_attrs.get(TRIAL_KEY)
     if text is None:
-        record = TrialRecord(
-            trial.number,
-            "running",
-            trial.params,
-            sampled=tuple(trial.params),
-            error=trial.user_attrs.get("error"),
-        )
+        record = TrialRecord(trial.number, "running", trial.params, sampled=tuple(trial.params))
     else:
         record = TrialRecord.from_json(text)
     if record.state == state:
@@ -172,10 +166,6 @@ def find_warnings(
                 f"The score was still improving at the last of {best.rounds} rounds: "
                 "a higher cap of n_estimators may do better."
             )
-        if facts.gain is not None and best.kind != "baseline":
-            gain, error = facts.gain
-            if error is None or gain <= 2 * error:
-                found.append(f"Gain over the default: {verdict(gain, error)}.")
     if facts.counts.get("failed"):
         errors = [r.error.strip().splitlines()[-1] for r in records if r.error and r.error.strip()]
         first = f" The first error: {errors[0]}" if errors else ""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gbtune.optional import require
+from gbtune.records import StudyRecord, TrialRecord
+from gbtune.summary import format_score, format_value
 
 BEST = "#2f81d6"
 OTHER = "#7f93a8"
@@ -54,3 +59,53 @@ def say(figure: Any, reason: str) -> Any:
 def safe(text: object) -> str:
     """Escape a text for plotly, which reads some HTML: names and values are data."""
     return html.escape(str(text), quote=False)
+
+
+def loss_of(about: StudyRecord) -> Callable[[float], float]:
+    """Return the map from score to loss (lower is better), its own inverse."""
+    return (lambda x: x) if about.direction == "minimize" else (lambda x: -x)
+
+
+def score_title(about: StudyRecord) -> str:
+    """Return the title of an axis of scores."""
+    return f"{safe(about.metric)} ({'lower' if about.direction == 'minimize' else 'higher'} is better)"
+
+
+def plain_range(about: StudyRecord, points: Sequence[tuple[TrialRecord, float]]) -> tuple[float, float]:
+    """Return the ends of the scores to show to scale: far worse ones would flatten the rest (Tukey's fences)."""
+    losses = np.asarray([loss_of(about)(score) for _, score in points])
+    q1, q3 = np.quantile(losses, [0.25, 0.75])
+    fence = max(q3 + 1.5 * (q3 - q1), *(loss_of(about)(s) for r, s in points if r.kind == "baseline"), q3)
+    ends = loss_of(about)(float(losses.min())), loss_of(about)(float(losses[losses <= fence].max()))
+    return min(ends), max(ends)
+
+
+def outside(symbol: str, *, up: bool) -> str:
+    """Return the triangle for a point outside the range."""
+    return f"triangle-{'up' if up else 'down'}{'-open' if symbol.endswith('open') else ''}"
+
+
+def describe_trial(record: TrialRecord, score: float) -> str:
+    """Return a trial's score and parameters for its hover label."""
+    where = f"{len(record.fold_scores)} of {record.n_folds} folds" if record.state == "pruned" else record.kind
+    params = [f"{safe(n)} = {safe(format_value(record.params[n]))}" for n in record.sampled if n in record.params]
+    return "<br>".join([f"<b>trial {record.number}</b>: {format_score(score)} ({where})", *params])
+
+
+def curve_colours(chosen: Sequence[TrialRecord]) -> list[str]:
+    """Return one colour for each trial; the baseline has its own."""
+    others = iter(CURVES * (1 + len(chosen) // len(CURVES)))
+    return [BASELINE if r.kind == "baseline" else next(others) for r in chosen]
+
+
+def fold_points(record: TrialRecord, folds: Sequence[str], name: str, colour: str) -> dict[str, Any]:
+    """Return the trace of one trial's fold scores."""
+    return {
+        "x": record.fold_scores,
+        "y": folds,
+        "mode": "markers",
+        "name": name,
+        "marker": {"color": colour, "size": 11},
+        "text": [format_score(score) for score in record.fold_scores],
+        "hovertemplate": f"{name}, %{{y}}: %{{text}}<extra></extra>",
+    }

@@ -8,7 +8,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,39 +152,38 @@ class Metric:
 
 
 def _builtin() -> dict[str, Metric]:
-    binary, multiclass, regression = ("binary",), ("multiclass",), ("regression",)
+    sklearn = scores.from_sklearn
+    binary, multiclass = ("binary",), ("multiclass",)
     metrics = [
         Metric("log_loss", scores.log_loss, "minimize", "proba", loss="log_loss"),
-        Metric("accuracy", scores.from_sklearn("accuracy_score"), "maximize", "labels"),
+        Metric("accuracy", sklearn("accuracy_score"), "maximize", "labels"),
         Metric("balanced_accuracy", scores.balanced_accuracy, "maximize", "labels"),
-        Metric("matthews_corrcoef", scores.from_sklearn("matthews_corrcoef"), "maximize", "labels"),
+        Metric("matthews_corrcoef", sklearn("matthews_corrcoef"), "maximize", "labels"),
         Metric("roc_auc", scores.roc_auc, "maximize", "proba", binary),
         Metric("roc_auc_ovr", scores.roc_auc_ovr("macro"), "maximize", "proba", multiclass),
         Metric("roc_auc_ovr_weighted", scores.roc_auc_ovr("weighted"), "maximize", "proba", multiclass),
         Metric("average_precision", scores.average_precision, "maximize", "proba", binary),
-        Metric("brier_score", scores.from_sklearn("mean_squared_error"), "minimize", "proba", binary),
-        Metric(
-            "rmse",
-            scores.from_sklearn("root_mean_squared_error"),
-            "minimize",
-            "raw",
-            regression,
-            loss="rmse",
-        ),
-        Metric("mse", scores.from_sklearn("mean_squared_error"), "minimize", "raw", regression),
-        Metric("mae", scores.from_sklearn("mean_absolute_error"), "minimize", "raw", regression),
-        Metric("median_absolute_error", scores.from_sklearn("median_absolute_error"), "minimize", "raw", regression),
-        Metric("mape", scores.from_sklearn("mean_absolute_percentage_error"), "minimize", "raw", regression),
-        Metric("rmsle", scores.rmsle, "minimize", "raw", regression),
-        Metric("r2", scores.from_sklearn("r2_score"), "maximize", "raw", regression),
-        Metric("mean_poisson_deviance", scores.poisson_deviance, "minimize", "raw", regression),
+        Metric("brier_score", sklearn("mean_squared_error"), "minimize", "proba", binary),
     ]
     for name in ("precision", "recall", "f1"):
-        plain = scores.from_sklearn(f"{name}_score", zero_division=0)
+        plain = sklearn(f"{name}_score", zero_division=0)
         metrics.append(Metric(name, plain, "maximize", "labels", binary))
         for average in ("macro", "micro", "weighted"):
-            function = scores.from_sklearn(f"{name}_score", average=average, zero_division=0)
+            function = sklearn(f"{name}_score", average=average, zero_division=0)
             metrics.append(Metric(f"{name}_{average}", function, "maximize", "labels"))
+    of_values: dict[str, tuple[Callable[..., float], Direction]] = {
+        "rmse": (sklearn("root_mean_squared_error"), "minimize"),
+        "mse": (sklearn("mean_squared_error"), "minimize"),
+        "mae": (sklearn("mean_absolute_error"), "minimize"),
+        "median_absolute_error": (sklearn("median_absolute_error"), "minimize"),
+        "mape": (sklearn("mean_absolute_percentage_error"), "minimize"),
+        "rmsle": (scores.rmsle, "minimize"),
+        "r2": (sklearn("r2_score"), "maximize"),
+        "mean_poisson_deviance": (scores.poisson_deviance, "minimize"),
+    }
+    for name, (function, direction) in of_values.items():
+        loss = "rmse" if name == "rmse" else None
+        metrics.append(Metric(name, function, direction, "raw", ("regression",), loss))
     return {metric.name: metric for metric in metrics}
 
 
@@ -329,6 +328,14 @@ def training_loss(task: str, metric: Metric) -> str:
     return f"log_loss_{task}"
 
 
+_INVERSE_LINKS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "log_loss_binary": special.expit,
+    "log_loss_multiclass": functools.partial(special.softmax, axis=1),
+    "squared_error": np.asarray,
+    "poisson": np.exp,
+}
+
+
 def response(loss: str, margin: NDArray[Any]) -> NDArray[Any]:
     """Turn a booster's raw margins into the response: probabilities, values or counts.
 
@@ -346,49 +353,42 @@ def response(loss: str, margin: NDArray[Any]) -> NDArray[Any]:
     >>> response("log_loss_binary", np.array([0.0]))
     array([0.5])
     """
-    if loss == "log_loss_binary":
-        return cast("NDArray[Any]", special.expit(margin))
-    if loss == "log_loss_multiclass":
-        return cast("NDArray[Any]", special.softmax(margin, axis=1))
-    if loss == "poisson":
-        return cast("NDArray[Any]", np.exp(margin))
-    if loss == "squared_error":
-        return margin
-    raise UnknownName("training loss", loss, ("log_loss_binary", "log_loss_multiclass", "squared_error", "poisson"))
+    if loss not in _INVERSE_LINKS:
+        raise UnknownName("training loss", loss, _INVERSE_LINKS)
+    return _INVERSE_LINKS[loss](margin)
 
 
 def check_metric_fits_data(metric: Metric, data: Dataset, folds: Folds | None = None) -> None:
     """Refuse, before the first tree, a metric that is not defined on these values of y.
 
-        Parameters
-        ----------
-        metric : Metric
-            A metric that fits the task.
-        data : Dataset
-            The data.
-        folds : Folds, optional
-            Then every validation part is checked as well.
+    Parameters
+    ----------
+    metric : Metric
+        A metric that fits the task.
+    data : Dataset
+        The data.
+    folds : Folds, optional
+        Then every validation part is checked as well.
 
-        Raises
-        ------
-        InvalidData
-            If the metric would not be a number.
+    Raises
+    ------
+    InvalidData
+        If the metric would not be a number.
 
-        Warns
-        -----
-        GbtuneWarning
-            If there are weights and the metric's function has no argument for them.
+    Warns
+    -----
+    GbtuneWarning
+        If there are weights and the metric's function has no argument for them.
 
-        Examples
-        --------
-        >>> from gbtune import scores
-    from gbtune.data import Dataset
-        >>> from gbtune.metrics import check_metric_fits_data, metric_named
-        >>> data = Dataset.from_arrays([[1], [2], [3]], [-1.5, 0.0, 2.0])
-        >>> check_metric_fits_data(metric_named("rmsle"), data)
-        Traceback (most recent call last):
-        ...
-        gbtune.errors.InvalidData: metric 'rmsle' needs y >= 0; 1 of 3 values is below. Use 'rmse' or shift y.
+    Examples
+    --------
+    >>> from gbtune.data import Dataset
+    >>> from gbtune.metrics import check_metric_fits_data, metric_named
+    >>> data = Dataset.from_arrays([[1], [2], [3]], [-1.5, 0.0, 2.0])
+    >>> check_metric_fits_data(metric_named("rmsle"), data)
+    Traceback (most recent call last):
+    ...
+    gbtune.errors.InvalidData: metric 'rmsle' needs y >= 0; 1 of 3 values is below. Use 'rmse' or shift y.
     """
     y = data.y
     negative = int((y < 0).sum())

@@ -8,16 +8,31 @@ says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 
 from gbtune.facts import StudyView, best_record, read_records, sampled_trials
-from gbtune.figures import BASELINE, BEST, CURVES, INK, OTHER, new_figure, safe, say
-from gbtune.records import StudyRecord, TrialRecord
-from gbtune.summary import format_score, format_value, paired_gain, verdict
+from gbtune.figures import (
+    BASELINE,
+    BEST,
+    INK,
+    OTHER,
+    curve_colours,
+    describe_trial,
+    fold_points,
+    loss_of,
+    new_figure,
+    outside,
+    plain_range,
+    safe,
+    say,
+    score_title,
+)
+from gbtune.records import TrialRecord
+from gbtune.summary import format_score, paired_gain, verdict
 
 MAX_LINES = 200  # in the parallel coordinates: more is neither readable nor quick to draw
 
@@ -63,7 +78,7 @@ def plot_history(study: optuna.Study) -> Any:
     figure = new_figure("Score by trial")
     if not points:
         return say(figure, "There is no score yet: no trial finished a fold.")
-    low, high = _plain_range(about, points)
+    low, high = plain_range(about, points)
     for state, symbol, colour in (("pruned", "circle-open", OTHER), ("complete", "circle", BEST)):
         group = [(r, score) for r, score in points if r.state == state]
         if group:
@@ -77,10 +92,10 @@ def plot_history(study: optuna.Study) -> Any:
                     "size": 7,
                     "opacity": 0.75,
                     "symbol": [
-                        symbol if low <= score <= high else _outside(symbol, up=score > high) for _, score in group
+                        symbol if low <= score <= high else outside(symbol, up=score > high) for _, score in group
                     ],
                 },
-                text=[_describe(r, score) for r, score in group],
+                text=[describe_trial(r, score) for r, score in group],
                 hovertemplate="%{text}<extra></extra>",
                 cliponaxis=False,
             )
@@ -108,7 +123,7 @@ def plot_history(study: optuna.Study) -> Any:
             hovertemplate=f"library default {format_score(baseline.score)}<extra></extra>",
         )
     margin = 0.05 * (high - low) or 1e-9
-    figure.update_yaxes(title_text=_score_title(about), range=[low - margin, high + margin])
+    figure.update_yaxes(title_text=score_title(about), range=[low - margin, high + margin])
     return figure.update_xaxes(title_text="trial", rangemode="nonnegative")
 
 
@@ -275,12 +290,12 @@ def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:
     figure = new_figure("Learning curves of the best trials")
     ranked = sorted(
         (r for r in records if r.score is not None and math.isfinite(r.score) and r.curve and r.duplicate_of is None),
-        key=lambda r: _loss(about)(r.score or 0.0),
+        key=lambda r: loss_of(about)(r.score or 0.0),
     )
     chosen = [r for r in ranked if r.kind != "baseline"][:top] + [r for r in ranked if r.kind == "baseline"]
     if not chosen:
         return say(figure, "No complete trial has a curve.")
-    for r, colour in reversed(list(zip(chosen, _curve_colours(chosen), strict=True))):
+    for r, colour in reversed(list(zip(chosen, curve_colours(chosen), strict=True))):
         name = "library default" if r.kind == "baseline" else f"trial {r.number}"
         curve = np.asarray(r.curve, dtype=float)
         figure.add_scatter(
@@ -309,16 +324,16 @@ def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:
     # The first rounds fall steeply and would flatten everything worth seeing: shown to scale from
     # a third of the way to the chosen round.
     worst = max(
-        _loss(about)(value)
+        loss_of(about)(value)
         for r in chosen
         for round_, value in zip(r.curve_rounds, r.curve, strict=True)
         if round_ >= r.rounds / 3
     )
-    best = min(_loss(about)(r.score or 0.0) for r in chosen)
+    best = min(loss_of(about)(r.score or 0.0) for r in chosen)
     margin = 0.06 * (worst - best) or 1e-9
-    ends = sorted(_loss(about)(loss) for loss in (best - margin, worst + margin))
+    ends = sorted(loss_of(about)(loss) for loss in (best - margin, worst + margin))
     figure.update_xaxes(title_text="boosting round (diamond: the chosen one)", rangemode="tozero")
-    return figure.update_yaxes(title_text=_score_title(about), range=ends)
+    return figure.update_yaxes(title_text=score_title(about), range=ends)
 
 
 def plot_folds(study: optuna.Study) -> Any:
@@ -368,21 +383,13 @@ def plot_folds(study: optuna.Study) -> Any:
             hoverinfo="skip",
             showlegend=False,
         )
-        figure.add_scatter(**_fold_points(baseline, folds, "library default", BASELINE))
+        figure.add_scatter(**fold_points(baseline, folds, "library default", BASELINE))
         gain, error = paired_gain(best.fold_scores, baseline.fold_scores, about.direction)
         figure.layout.meta = {"gain": gain, "verdict": verdict(gain, error)}
     name = "library default (best)" if best.kind == "baseline" else f"best (trial {best.number})"
-    figure.add_scatter(**_fold_points(best, folds, name, BEST))
-    figure.update_xaxes(title_text=_score_title(about), showgrid=True)
+    figure.add_scatter(**fold_points(best, folds, name, BEST))
+    figure.update_xaxes(title_text=score_title(about), showgrid=True)
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=True, ticksuffix=" ")
-
-
-def _loss(about: StudyRecord) -> Callable[[float], float]:
-    return (lambda x: x) if about.direction == "minimize" else (lambda x: -x)
-
-
-def _score_title(about: StudyRecord) -> str:
-    return f"{safe(about.metric)} ({'lower' if about.direction == 'minimize' else 'higher'} is better)"
 
 
 def _shown_score(record: TrialRecord) -> float | None:
@@ -391,39 +398,3 @@ def _shown_score(record: TrialRecord) -> float | None:
 
 def _baseline(records: Sequence[TrialRecord]) -> TrialRecord | None:
     return next((r for r in records if r.kind == "baseline" and r.score is not None), None)
-
-
-def _plain_range(about: StudyRecord, points: Sequence[tuple[TrialRecord, float]]) -> tuple[float, float]:
-    """Scores to show to scale: all, unless a few far worse ones would flatten the rest (Tukey's fences)."""
-    losses = np.asarray([_loss(about)(score) for _, score in points])
-    q1, q3 = np.quantile(losses, [0.25, 0.75])
-    fence = max(q3 + 1.5 * (q3 - q1), *(_loss(about)(s) for r, s in points if r.kind == "baseline"), q3)
-    ends = _loss(about)(float(losses.min())), _loss(about)(float(losses[losses <= fence].max()))
-    return min(ends), max(ends)
-
-
-def _outside(symbol: str, *, up: bool) -> str:
-    return f"triangle-{'up' if up else 'down'}{'-open' if symbol.endswith('open') else ''}"
-
-
-def _describe(record: TrialRecord, score: float) -> str:
-    where = f"{len(record.fold_scores)} of {record.n_folds} folds" if record.state == "pruned" else record.kind
-    params = [f"{safe(n)} = {safe(format_value(record.params[n]))}" for n in record.sampled if n in record.params]
-    return "<br>".join([f"<b>trial {record.number}</b>: {format_score(score)} ({where})", *params])
-
-
-def _curve_colours(chosen: Sequence[TrialRecord]) -> list[str]:
-    others = iter(CURVES * (1 + len(chosen) // len(CURVES)))
-    return [BASELINE if r.kind == "baseline" else next(others) for r in chosen]
-
-
-def _fold_points(record: TrialRecord, folds: Sequence[str], name: str, colour: str) -> dict[str, Any]:
-    return {
-        "x": record.fold_scores,
-        "y": folds,
-        "mode": "markers",
-        "name": name,
-        "marker": {"color": colour, "size": 11},
-        "text": [format_score(score) for score in record.fold_scores],
-        "hovertemplate": f"{name}, %{{y}}: %{{text}}<extra></extra>",
-    }

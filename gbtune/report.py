@@ -153,28 +153,13 @@ def _draw(study: optuna.Study) -> tuple[str, list[str]]:
         try:
             figure = function(study)
             heading = figure.layout.title.text or heading
-            width = "100%"
-            if name == "parallel_coordinates" and figure.layout.xaxis.tickvals:
-                width = f"max(100%, {95 * len(figure.layout.xaxis.tickvals)}px)"
-            if not figure.data:  # only a sentence that says why
-                height, caption = 120, ""
-            elif name == "importance":
-                height = 70 + 26 * len(figure.data[0].y)
-            elif name == "folds":
-                height = 150 + 34 * min(12, len(figure.data[-1].y))
-            figure.update_layout(
-                title=None, margin={"t": 46 if any(trace.name for trace in figure.data) else 8}, height=height
-            )
-            chart = figure.to_html(
-                full_html=False,
-                include_plotlyjs=False,
-                div_id=f"figure-{name}",
-                default_width="100%",
-                default_height=f"{height}px",
-                config={"responsive": True, "displayModeBar": False},
-            )
-            drawn = True
-            inside = f'<div class="wide"><div class="chart" style="width:{width}">{chart}</div></div>'
+            if figure.data:
+                inside, drawn = _chart(figure, name, height), True
+            else:  # only a sentence that says why
+                inside, caption = (
+                    f'<p class="soft">{html.escape(html.unescape(figure.layout.annotations[0].text))}</p>',
+                    "",
+                )
         except Exception as error:  # the page is worth more than one of its figures
             reason = html.escape(f"{type(error).__name__}: {error}")
             inside, caption = f'<p class="soft">This figure could not be drawn. {reason}</p>', ""
@@ -184,6 +169,27 @@ def _draw(study: optuna.Study) -> tuple[str, list[str]]:
         return "", blocks
     offline = require("plotly.offline", pip="plotly", needed_for="Drawing figures")
     return f"<script>{offline.get_plotlyjs()}</script>", blocks
+
+
+def _chart(figure: Any, name: str, height: int) -> str:
+    width = "100%"
+    if name == "parallel_coordinates":  # it scrolls sideways on a phone
+        width = f"max(100%, {95 * len(figure.layout.xaxis.tickvals)}px)"
+    elif name == "importance":
+        height = 70 + 26 * len(figure.data[0].y)
+    elif name == "folds":
+        height = 150 + 34 * min(12, len(figure.data[-1].y))
+    legend = any(trace.name for trace in figure.data)
+    figure.update_layout(title=None, margin={"t": 46 if legend else 8}, height=height)
+    chart = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"figure-{name}",
+        default_width="100%",
+        default_height=f"{height}px",
+        config={"responsive": True, "displayModeBar": False},
+    )
+    return f'<div class="wide"><div class="chart" style="width:{width}">{chart}</div></div>'
 
 
 def _tiles(facts: SummaryFacts) -> str:
@@ -206,7 +212,12 @@ def _tiles(facts: SummaryFacts) -> str:
 
 
 def _notes(facts: SummaryFacts) -> str:
-    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in facts.warnings)
+    notes = list(facts.warnings)
+    if facts.gain is not None and facts.best is not None and facts.best.kind != "baseline":
+        gain, error = facts.gain
+        if error is None or gain <= 2 * error:
+            notes.insert(0, f"Gain over the library's default: {verdict(gain, error)}.")
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 

@@ -33,12 +33,14 @@ def from_sklearn(function_name: str, **settings: Any) -> Callable[..., float]:
 
 
 def log_loss(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
-    n_classes = y_pred.shape[1] if y_pred.ndim == 2 else 2  # the classes of the study: a fold may lack some
+    """Over all classes of the study: rows of a fold may lack some."""
+    n_classes = y_pred.shape[1] if y_pred.ndim == 2 else 2
     labels = np.arange(n_classes)
     return float(_sklearn("log_loss")(y_true, y_pred, sample_weight=sample_weight, labels=labels))
 
 
 def balanced_accuracy(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    """Mean recall over the classes that occur."""
     # scikit-learn's own warns about a predicted class that these rows lack; this is the same number
     present = np.unique(y_true)
     recall = _sklearn("recall_score")
@@ -46,8 +48,9 @@ def balanced_accuracy(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight:
 
 
 def roc_auc(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    """Binary; NaN where one class is absent."""
     if np.all(y_true == y_true[0]):
-        return math.nan  # `score` says so; scikit-learn would warn as well
+        return math.nan  # `Metric.score` raises with the name; scikit-learn would warn
     return float(_sklearn("roc_auc_score")(y_true, y_pred, sample_weight=sample_weight))
 
 
@@ -66,16 +69,19 @@ def roc_auc_ovr(average: str) -> Callable[..., float]:
 
 
 def average_precision(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    """Binary; NaN where class 1 is absent."""
     if not y_true.any():
         return math.nan
     return float(_sklearn("average_precision_score")(y_true, y_pred, sample_weight=sample_weight))
 
 
 def rmsle(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    """Root mean squared logarithmic error; predictions below 0 count as 0."""
     function = _sklearn("root_mean_squared_log_error")
     return float(function(y_true, np.maximum(y_pred, 0.0), sample_weight=sample_weight))
 
 
 def poisson_deviance(y_true: NDArray[Any], y_pred: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
+    """Mean Poisson deviance; predictions below `LEAST_MEAN` count as that."""
     function = _sklearn("mean_poisson_deviance")
     return float(function(y_true, np.maximum(y_pred, LEAST_MEAN), sample_weight=sample_weight))

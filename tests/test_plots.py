@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 
 import numpy as np
@@ -112,3 +114,164 @@ def study_by_hand(n_trials: int = 40, direction: Direction = "minimize") -> optu
         states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
         study.tell(trial, record.score, optuna.trial.TrialState[states[record.state]])
     return study
+
+
+def names(figure: object) -> list[str]:
+    return [trace.name for trace in figure.data if trace.name]  # type: ignore[attr-defined]
+
+
+def reason(figure: object) -> str:
+    assert not figure.data  # type: ignore[attr-defined]
+    return figure.layout.annotations[0].text  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.fixture(scope="module", params=["minimize", "maximize"])
+def study(request: pytest.FixtureRequest) -> optuna.Study:
+    return study_by_hand(40, request.param)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_draws_a_full_study_on_a_transparent_ground(plot, study):
+    figure = plot(study)
+    assert figure.data
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.title.text
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_says_why_it_is_empty_before_the_first_trial(plot):
+    assert reason(plot(new_study())).endswith((".", "0."))
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_refuses_a_study_that_is_not_ours(plot):
+    with pytest.raises(InvalidArgument, match="gbtune:study"):
+        plot(optuna.create_study())
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_leaves_the_study_as_it_was(plot, study):
+    before = [(t.number, t.state, t.value, dict(t.params)) for t in study.trials]
+    plot(study)
+    assert [(t.number, t.state, t.value, dict(t.params)) for t in study.trials] == before
+
+
+def test_history_has_every_scored_trial_the_best_so_far_and_the_baseline(study):
+    figure = plot_history(study)
+    assert set(names(figure)) == {"complete", "pruned (score of its folds)", "best so far", "library default"}
+    trace = {t.name: t for t in figure.data}
+    states = [t.state.name for t in study.trials]
+    assert len(trace["complete"].x) == states.count("COMPLETE")
+    assert len(trace["pruned (score of its folds)"].x) == states.count("PRUNED")
+    assert trace["best so far"].y[-1] == study.best_value
+    steps = np.diff(trace["best so far"].y)
+    assert (steps <= 0).all() if study.direction.name == "MINIMIZE" else (steps >= 0).all()
+    assert trace["library default"].y[0] == study.trials[0].value
+
+
+def test_history_keeps_far_worse_trials_on_its_border_as_triangles():
+    study = new_study()
+    for number, score in enumerate([0.50, 0.51, 0.52, 0.50, 0.49, 0.51, 90.0]):
+        trial = study.ask()
+        trial.set_user_attr(TRIAL_KEY, TrialRecord(number, "complete", {}, score=score).to_json())
+        study.tell(trial, score)
+    figure = plot_history(study)
+    assert max(figure.data[0].y) == 0.52
+    assert figure.data[0].marker.symbol[-1] == "triangle-up"
+    assert "90.000" in figure.data[0].text[-1]
+    assert figure.layout.yaxis.range[1] < 1
+
+
+def test_importance_shares_sum_to_one_and_name_sampled_parameters(study):
+    bars = plot_importance(study).data[0]
+    assert sum(bars.x) == pytest.approx(1)
+    assert set(bars.y) == {name for t in study.trials for name in t.params}
+
+
+@pytest.mark.parametrize(
+    ("n", "parameters", "score", "words"),
+    [
+        (4, 2, None, "at least 10 complete trials; there are 4"),
+        (12, 1, None, "only p0 was varied"),
+        (12, 2, 0.5, "same score"),
+    ],
+)
+def test_importance_says_why_there_is_none(n, parameters, score, words):
+    study = new_study()
+    for number in range(n):
+        trial = study.ask()
+        value = sum(trial.suggest_float(f"p{i}", 0, 1) for i in range(parameters))
+        record = TrialRecord(number, "complete", trial.params, score=score or value)
+        trial.set_user_attr(TRIAL_KEY, record.to_json())
+        study.tell(trial, record.score)
+    assert words in reason(plot_importance(study))
+
+
+def test_parallel_coordinates_draw_complete_sampled_trials_with_the_best_on_top(study):
+    figure = plot_parallel_coordinates(study)
+    sampled = [t for t in study.trials if t.state.name == "COMPLETE" and t.params]
+    assert len(figure.data) == len(sampled)
+    assert figure.data[-1].name == "best trial"
+    assert figure.data[-1].line.width > figure.data[0].line.width
+    assert list(figure.layout.xaxis.ticktext)[1:] == sorted({n for t in sampled for n in t.params})
+    shown_score = float(figure.data[-1].customdata[0][1])
+    assert shown_score == pytest.approx(study.best_value, rel=1e-2)
+
+
+def test_a_baseline_outside_the_space_does_not_stretch_importance_and_coordinates():
+    study = new_study()
+    study.enqueue_trial({"a": 50.0, "b": 0.5})
+    for number in range(13):
+        trial = study.ask()
+        context = pytest.warns(UserWarning, match="out of range") if number == 0 else contextlib.nullcontext()
+        with context:
+            params = {name: trial.suggest_float(name, 0, 1) for name in "ab"}
+        record = TrialRecord(number, "complete", params, score=params["a"], kind="sampled" if number else "baseline")
+        trial.set_user_attr(TRIAL_KEY, record.to_json())
+        study.tell(trial, record.score)
+    assert study.trials[0].params["a"] == 50.0
+    assert len(plot_parallel_coordinates(study).data) == 12
+    assert sum(plot_importance(study).data[0].x) == pytest.approx(1)
+
+
+def test_learning_curves_show_the_best_trials_the_baseline_and_the_chosen_rounds(study):
+    figure = plot_learning_curves(study, top=3)
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert len(lines) == len(marks) == 4
+    assert {trace.name for trace in lines} >= {"library default", f"trial {study.best_trial.number}"}
+    for line, mark in zip(lines, marks, strict=True):
+        assert mark.x[0] in line.x
+        assert mark.y[0] == pytest.approx(line.y[list(line.x).index(mark.x[0])])
+
+
+def test_folds_pair_the_best_with_the_baseline(study):
+    figure = plot_folds(study)
+    assert names(figure) == ["library default", f"best (trial {study.best_trial.number})"]
+    default, best = figure.data[-2:]
+    assert list(default.y) == list(best.y) == [f"fold {i}" for i in range(1, 6)]
+    assert np.mean(best.x) == pytest.approx(study.best_value)
+    assert (figure.layout.meta["gain"] > 0) is True
+
+
+def test_folds_show_the_baseline_alone_when_it_is_the_best():
+    figure = plot_folds(study_by_hand(1))
+    assert names(figure) == ["library default (best)"]
+
+
+def test_names_and_values_are_escaped_for_plotly():
+    study = new_study(metric="<b>m</b>")
+    for number in range(12):
+        trial = study.ask()
+        value = trial.suggest_float("<i>a</i>", 0, 1) + trial.suggest_float("b", 0, 1)
+        kind = trial.suggest_categorical("c", ["<u>x</u>", "y"])
+        params = {"<i>a</i>": trial.params["<i>a</i>"], "c": kind}
+        record = TrialRecord(
+            number, "complete", params, sampled=tuple(params), score=value, fold_scores=(value, value),
+            curve_rounds=(1, 2), curve=(1.0, value), rounds=2,
+        )  # fmt: skip
+        trial.set_user_attr(TRIAL_KEY, record.to_json())
+        study.tell(trial, value)
+    for plot in PLOTS:
+        drawn = json.dumps(plot(study).to_plotly_json(), default=list)
+        assert not any(tag in drawn for tag in ("<i>", "<u>", "<b>m"))

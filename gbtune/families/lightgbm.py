@@ -127,9 +127,10 @@ class LightGBMFamily(ModelFamily):
         """Return an ``LGBMClassifier`` or ``LGBMRegressor`` that predicts as the saved one."""
         lgb = _lightgbm()
         booster = lgb.Booster(model_file=str(path))
+        about = {"objective": booster.params["objective"], "n_estimators": booster.current_iteration(), "verbosity": -1}
         if task == "regression":
-            return _fitted(lgb.LGBMRegressor(), booster, 0)
-        return _fitted(lgb.LGBMClassifier(), booster, max(2, booster.num_model_per_iteration()))
+            return _fitted(lgb.LGBMRegressor(**about), booster, 0)
+        return _fitted(lgb.LGBMClassifier(**about), booster, max(2, booster.num_model_per_iteration()))
 
 
 class LightGBMPrepared(Prepared):

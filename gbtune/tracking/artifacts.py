@@ -16,9 +16,7 @@ LOGGED_TABLES = json.dumps([{"path": "trials.json", "type": "table"}])
 """Value of the tag ``mlflow.loggedArtifacts``: the UI then shows the file as a table."""
 
 
-def trials_frame(
-    trials: list[TrialRecord], metric: str, run_ids: Mapping[int, str] | None = None
-) -> pd.DataFrame:
+def trials_frame(trials: list[TrialRecord], metric: str, run_ids: Mapping[int, str] | None = None) -> pd.DataFrame:
     """Return the trial table: one row per trial, parameters as ``params.<name>``.
 
     Parameters
@@ -60,9 +58,7 @@ def trials_frame(
     return pd.DataFrame(rows, columns=columns)
 
 
-def write_artifacts(
-    folder: Path, study: StudyRecord, outcome: StudyOutcome, run_ids: Mapping[int, str]
-) -> list[Path]:
+def write_artifacts(folder: Path, study: StudyRecord, outcome: StudyOutcome, run_ids: Mapping[int, str]) -> list[Path]:
     """Write the files of the study's run into `folder` and return them."""
     table = trials_frame(outcome.trials, study.metric, run_ids)
     texts = {
@@ -87,9 +83,7 @@ def dataset_input(study: StudyRecord) -> Any:
     from mlflow.utils.validation import MAX_DATASET_SCHEMA_SIZE
 
     types = {"number": "double", "category": "string"}
-    columns = [
-        {"name": name, "type": types.get(kind, kind), "required": True} for name, kind in study.columns.items()
-    ]
+    columns = [{"name": name, "type": types.get(kind, kind), "required": True} for name, kind in study.columns.items()]
     schema = json.dumps({"mlflow_colspec": columns})
     if not columns or len(schema) > MAX_DATASET_SCHEMA_SIZE:
         schema = json.dumps({"mlflow_colspec": [], "n_columns": study.n_columns})

@@ -79,7 +79,7 @@ def cut(text: str, limit: int = MAX_TAG) -> str:
     --------
     >>> from gbtune.tracking.projection import cut
     >>> cut("abcdefghij", 7)
-    'ab ... j'[:7]
+    'a ... j'
     """
     if len(text) <= limit:
         return text
@@ -102,7 +102,8 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
     --------
     >>> from gbtune.records import StudyRecord, TrialRecord
     >>> from gbtune.tracking.projection import project_trial
-    >>> study = StudyRecord("u", "s", "xgboost", "xgboost/core", "1", {}, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
+    >>> space = ("xgboost", "xgboost/core", "1", {})
+    >>> study = StudyRecord("uid", "name", *space, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
     >>> run = project_trial(study, TrialRecord(18, "pruned", {"eta": 0.1}, partial_score=0.7))
     >>> run.name, run.status, [point.key for point in run.points]
     ('#0018 xgboost', 'KILLED', ['partial_score'])
@@ -218,7 +219,8 @@ def best_so_far(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[Point
     --------
     >>> from gbtune.records import StudyRecord, TrialRecord
     >>> from gbtune.tracking.projection import best_so_far
-    >>> study = StudyRecord("u", "s", "xgboost", "x/core", "1", {}, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
+    >>> space = ("xgboost", "xgboost/core", "1", {})
+    >>> study = StudyRecord("uid", "name", *space, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
     >>> trials = [TrialRecord(i, "complete", {}, score=score) for i, score in enumerate([0.7, 0.6, 0.8])]
     >>> [point.value for point in best_so_far(study, trials)]
     [0.7, 0.7, 0.8]

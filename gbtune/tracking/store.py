@@ -57,14 +57,13 @@ def resolve_uri(tracking_uri: str | None) -> str:
     'http://localhost:5000'
     >>> resolve_uri("mlflow.db")
     Traceback (most recent call last):
-    gbtune.errors.InvalidArgument: tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; got 'mlflow.db'.
+    gbtune.errors.InvalidArgument: tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got 'mlflow.db'.
     """
     given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if not isinstance(given, str) or not (":" in given or given in ("databricks", "databricks-uc", "uc")):
         if tracking_uri is not None:
             raise InvalidArgument(
-                "tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; "
-                f"got {tracking_uri!r}."
+                f"tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; got {tracking_uri!r}."
             )
         given = Path(given).absolute().as_uri()  # the environment may name a folder; MLflow judges it
     path = sqlite_path(given)

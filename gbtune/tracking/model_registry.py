@@ -1,0 +1,236 @@
+"""Log a tuned model to MLflow and register it.
+
+MLflow's own flavours cannot serve categorical columns (categories arrive as text and the booster
+refuses them), and its ``log_model`` works on the caller's active run. So the artifact is built here from public
+parts: the booster's native file, the encoding as JSON, and `portable_model` as its loader. It holds no
+pickle, and loading it needs no gbtune.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gbtune import families
+from gbtune.errors import InvalidArgument
+from gbtune.records import ModelBundle
+from gbtune.tracking import portable_model
+from gbtune.tracking.artifacts import json_text
+from gbtune.tracking.store import Store, quiet
+
+BUILT_IN = ("xgboost", "lightgbm")
+"""Families that `portable_model` loads by itself."""
+
+
+def check_model_name(name: str | None) -> None:
+    """Raise `InvalidArgument` if the registry would refuse this name of a model.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.model_registry import check_model_name
+    >>> check_model_name("churn")
+    >>> check_model_name("churn/v1")
+    Traceback (most recent call last):
+    gbtune.errors.InvalidArgument: register must be a model name without '/' and ':'; got 'churn/v1'.
+    """
+    if name is not None and (not isinstance(name, str) or not name.strip() or "/" in name or ":" in name):
+        raise InvalidArgument(f"register must be a model name without '/' and ':'; got {name!r}.")
+
+
+def recipe_digest(bundle: ModelBundle) -> str:
+    """Return a hash of the recipe: equal for models that are fitted in the same way."""
+    return hashlib.sha256(json_text(dict(bundle.recipe)).encode()).hexdigest()[:16]
+
+
+def log_model(
+    store: Store, bundle: ModelBundle, *, name: str, experiment_id: str, run_id: str, tags: Mapping[str, str]
+) -> str:
+    """Log the model as an output of a run and return its id.
+
+    Parameters
+    ----------
+    store : Store
+        Where to.
+    bundle : ModelBundle
+        The model.
+    name : str
+        For people.
+    experiment_id, run_id : str
+        The run it comes from. If that run has a finished model already, its id is returned.
+    tags : mapping of str to str
+        Tags of the model.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = store.client.get_run(run_id).outputs
+    for output in (outputs.model_outputs if outputs else None) or []:
+        if str(store.client.get_logged_model(output.model_id).status) == "READY":
+            return str(output.model_id)
+    model = store.client.create_logged_model(
+        experiment_id,
+        name=re.sub(r"[^\w\- ]", "-", name) or "model",
+        source_run_id=run_id,
+        tags=dict(tags),
+        model_type=f"gbtune {bundle.task}",
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="gbtune-model-") as folder:
+            path = Path(folder) / "model"
+            save_pyfunc(bundle, path, model=model, run_id=run_id)
+            store.client.log_model_artifacts(model.model_id, str(path))
+    except BaseException:
+        store.client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    store.client.finalize_logged_model(model.model_id, "READY")
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    return str(model.model_id)
+
+
+def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: str | None = None) -> None:
+    """Write an MLflow model folder that ``mlflow.pyfunc.load_model`` reads.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    path : pathlib.Path
+        A folder that does not exist yet.
+    model : mlflow.entities.LoggedModel, optional
+        The entry in a store that the folder will belong to.
+    run_id : str, optional
+        The run it comes from.
+    """
+    import mlflow.models
+    import mlflow.pyfunc
+
+    details = {} if model is None else {"model_id": model.model_id, "model_uuid": model.model_id}
+    if model is not None:
+        details |= {"artifact_path": model.artifact_location, "run_id": run_id}
+    with tempfile.TemporaryDirectory(prefix="gbtune-model-") as folder:
+        data, script, nothing = Path(folder) / "model", _copy_script(Path(folder)), Path(folder) / "nothing"
+        data.mkdir()
+        nothing.mkdir()
+        _write_data(bundle, data)
+        with quiet():
+            mlflow.pyfunc.save_model(
+                str(path),
+                loader_module=script.stem,
+                code_paths=[str(script)],
+                data_path=str(data),
+                mlflow_model=mlflow.models.Model(**details),
+                signature=signature(bundle),
+                input_example=_example(bundle),
+                pip_requirements=_requirements(bundle),
+                uv_project_path=nothing,  # otherwise the caller's pyproject.toml and uv.lock travel with the model
+                metadata={"gbtune": {"family": bundle.family, "task": bundle.task, "classes": _classes(bundle)}},
+            )
+
+
+def signature(bundle: ModelBundle) -> Any:
+    """Return the model's signature.
+
+    Columns accept any type: MLflow's typed columns refuse integers where training had missing values, and
+    missing values where training had integers. The parameter ``proba`` asks for probabilities.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    schema = bundle.columns
+    inputs = None
+    if not schema["sparse"]:
+        names = [column["name"] if schema["named"] else None for column in schema["columns"]]
+        inputs = Schema([ColSpec(AnyType(), name) for name in names])
+    params = None if bundle.task == "regression" else ParamSchema([ParamSpec("proba", "boolean", False)])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(AnyType())]), params=params)
+
+
+def register_model(
+    store: Store, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
+) -> str:
+    """Register a logged model as a new version and return the version.
+
+    It gets the alias ``challenger``; if the name has no ``champion`` yet, that too. Registering
+    the same logged model again returns its version.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for known in client.search_model_versions(f"name = '{name}'", max_results=1000):
+        if known.tags.get("gbtune.model_id") == model_id:
+            registered = known
+            break
+    else:
+        # A SQL registry resolves models:/<id> with the global tracking URI, which is the caller's: give it the place.
+        source = f"models:/{model_id}" if store.is_http else client.get_logged_model(model_id).artifact_location
+        registered = client.create_model_version(
+            name,
+            source,
+            run_id=run_id,
+            tags={**tags, "gbtune.model_id": model_id},
+            description=description,
+            model_id=model_id,
+            await_creation_for=10,
+        )
+    client.set_registered_model_alias(name, "challenger", registered.version)
+    if "champion" not in client.get_registered_model(name).aliases:
+        client.set_registered_model_alias(name, "champion", registered.version)
+    return str(registered.version)
+
+
+def _copy_script(folder: Path) -> Path:
+    """Copy the loader under a name that tells versions apart: models of two versions can live in one process."""
+    source = Path(portable_model.__file__)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+    return Path(shutil.copyfile(source, folder / f"gbtune_model_{digest}.py"))
+
+
+def _write_data(bundle: ModelBundle, folder: Path) -> None:
+    family = families.get(bundle.family)
+    family.save(bundle.estimator, folder / family.model_file)
+    model = {
+        "family": bundle.family,
+        "file": family.model_file,
+        "task": bundle.task,
+        "classes": _classes(bundle),
+    }
+    for name, value in {"model": model, "schema": bundle.columns, "recipe": bundle.recipe}.items():
+        (folder / f"{name}.json").write_text(json_text(dict(value)), encoding="utf-8")
+
+
+def _classes(bundle: ModelBundle) -> list[Any]:
+    return [label.item() if hasattr(label, "item") else label for label in bundle.classes]
+
+
+def _requirements(bundle: ModelBundle) -> list[str]:
+    given = list(bundle.requirements)
+    names = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower() for requirement in given}
+    if "mlflow" not in names:
+        given.append(f"mlflow=={version('mlflow')}")
+    if bundle.family not in BUILT_IN and "gbtune" not in names:
+        given.append(f"gbtune=={version('gbtune')}")
+    return given
+
+
+def _example(bundle: ModelBundle) -> Any:
+    """Return the example rows in types that JSON keeps."""
+    example = bundle.example
+    if example is None or not hasattr(example, "dtypes"):
+        return example
+    example = example.copy()
+    for position, dtype in enumerate(example.dtypes):
+        if str(dtype) == "category":
+            column = example.columns[position]
+            example[column] = example[column].astype(object)
+    return example

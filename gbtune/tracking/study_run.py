@@ -1,0 +1,280 @@
+"""One study in one MLflow store: its run, the runs of its trials, its files, its model.
+
+Every function here may fail half-way and be called again: runs are found by the tag of their key,
+and what is written twice is equal.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
+from gbtune.tracking import model_registry
+from gbtune.tracking.artifacts import LOGGED_TABLES, dataset_input, write_artifacts
+from gbtune.tracking.projection import (
+    Point,
+    Projection,
+    best_so_far,
+    cut,
+    project_params,
+    project_study,
+    project_trial,
+    safe_key,
+    scalar_points,
+    trial_uid,
+)
+from gbtune.tracking.store import Store
+
+PROGRESS_EVERY = 5.0
+"""Seconds between two updates of the study's best score."""
+BEST_COLOUR = "#1b9e77"
+
+_CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+
+
+class StudyRun:
+    """Projects one study; used by the worker's thread only.
+
+    Parameters
+    ----------
+    store : Store
+        Where to.
+    experiment : str
+        Name of the experiment.
+    study : StudyRecord
+        The study.
+    register : str or None
+        Name in the model registry.
+    """
+
+    def __init__(self, store: Store, experiment: str, study: StudyRecord, register: str | None = None) -> None:
+        self.store = store
+        self.experiment = experiment
+        self.study = study
+        self.register = register
+        self.run_id: str | None = None
+        self.experiment_id = ""
+        self.model_uri: str | None = None
+        self._is_new = False
+        self._runs: dict[str, tuple[str, str]] = {}  # key of a trial -> run id, status
+        self._unsure: set[str] = set()  # create_run was called and not answered
+        self._told: dict[int, TrialRecord] = {}
+        self._shown: set[int] = set()  # trials whose best-so-far is written
+        self._next_progress = 0.0
+        self._context: dict[str, str] = {}
+
+    @property
+    def url(self) -> str | None:
+        """The link to the study's run, once there is one."""
+        return self.store.url(self.experiment_id, self.run_id) if self.run_id else None
+
+    def start(self) -> None:
+        """Create the study's run, or find it when the study is resumed."""
+        if self.run_id is not None:
+            return
+        projection = project_study(self.study)
+        self.experiment_id = self.store.experiment_id(self.experiment)
+        self._context = _context_tags()
+        key = {"gbtune.study_uid": self.study.uid, "gbtune.kind": "study"}
+        found = self.store.search(self.experiment_id, key)
+        if not found:
+            tags = {**self._context, **projection.tags}
+            self._create(projection, tags)
+            found = self.store.search(self.experiment_id, key)  # another process may have been as fast
+            self._is_new = len(found) == 1
+        run = min(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        run_id = run.info.run_id
+        if run.info.status == "RUNNING":
+            self.store.terminate(run_id, projection.status, projection.end)
+        params = {k: v for k, v in projection.params.items() if k not in run.data.params}
+        self.store.log(run_id, params=params, tags={**projection.tags, "gbtune.state": "running"})
+        self.store.client.log_inputs(run_id, [dataset_input(self.study)])
+        if not self._is_new:
+            self._runs = self._find_trials()
+        self.run_id = run_id
+
+    def write_trial(self, trial: TrialRecord) -> None:
+        """Write a finished trial as a run of its own."""
+        self.start()
+        self._told[trial.number] = trial
+        key = trial_uid(self.study, trial.number)
+        self._write_child(key, project_trial(self.study, trial))
+        if time.monotonic() >= self._next_progress:
+            self.write_progress()
+            self._next_progress = time.monotonic() + PROGRESS_EVERY
+
+    def write_progress(self) -> None:
+        """Write the best score after each trial, as far as all earlier trials are known."""
+        known = 0
+        while known in self._told:
+            known += 1
+        self._write_best([self._told[number] for number in range(known)])
+
+    def write_results(self, outcome: StudyOutcome) -> None:
+        """Write all that a run shows, and the trials that are still missing (also those of other processes)."""
+        self.start()
+        missing = [t for t in outcome.trials if t.state != "running" and not self._is_written(t)]
+        if missing:
+            self._runs |= self._find_trials()
+        for trial in missing:
+            if not self._is_written(trial):
+                self._write_child(trial_uid(self.study, trial.number), project_trial(self.study, trial))
+        self._write_best([trial for trial in outcome.trials if trial.state != "running"])
+        run_id = self._id()
+        gain = {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}
+        tags = {
+            "gbtune.state": outcome.state,
+            "mlflow.note.content": cut(outcome.summary),
+            "mlflow.loggedArtifacts": LOGGED_TABLES,
+        }
+        if outcome.best is not None:
+            tags["gbtune.best_trial"] = str(outcome.best.number)
+            self._mark_best(outcome.best.number)
+        self.store.log(run_id, scalar_points(gain, outcome.ended_at), tags={k: v for k, v in tags.items() if v})
+        self.store.terminate(run_id, "FAILED" if outcome.state == "failed" else "FINISHED", outcome.ended_at)
+
+    def write_files(self, outcome: StudyOutcome) -> None:
+        """Write the trial table, the parameters, the space and the report."""
+        self.start()
+        ids = {t.number: self._runs.get(trial_uid(self.study, t.number), ("", ""))[0] for t in outcome.trials}
+        with tempfile.TemporaryDirectory(prefix="gbtune-files-") as folder:
+            # one by one: some artifact stores upload a folder with a thread pool, which a closing process refuses
+            for path in write_artifacts(Path(folder), self.study, outcome, ids):
+                self.store.client.log_artifact(self._id(), str(path))
+
+    def write_model(self, outcome: StudyOutcome) -> None:
+        """Log the model from a run `final`, attach it to the study's run, register it."""
+        from mlflow.entities import LoggedModelOutput
+
+        bundle = outcome.model
+        assert bundle is not None
+        self.start()
+        digest = model_registry.recipe_digest(bundle)
+        metric = safe_key(self.study.metric)
+        best = {metric: outcome.best.score if outcome.best else None}
+        best |= {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}
+        points = scalar_points(best, outcome.ended_at)
+        model_tags = self._model_tags(digest, points)
+        tags = {"mlflow.runName": "final", "gbtune.kind": "final", **model_tags}
+        final = Projection(
+            name="final",
+            status="FINISHED",
+            start=outcome.ended_at,
+            end=outcome.ended_at,
+            tags={**tags, "gbtune.trial_uid": f"{self.study.uid}:final:{digest}"},
+            params=project_params(outcome.best_params),
+            points=points,
+        )
+        run_id = self._write_child(final.tags["gbtune.trial_uid"], final)
+        model_id = model_registry.log_model(
+            self.store,
+            bundle,
+            name=self.register or f"{bundle.family}-{bundle.task}",
+            experiment_id=self.experiment_id,
+            run_id=run_id,
+            tags=model_tags,
+        )
+        self.store.log(run_id, points, model_id=model_id)
+        outputs = self.store.client.get_run(self._id()).outputs
+        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else None) or []}:
+            self.store.client.log_outputs(self._id(), [LoggedModelOutput(model_id, 0)])
+        self.model_uri = f"models:/{model_id}"
+        if self.register is not None:
+            version = model_registry.register_model(
+                self.store,
+                self.register,
+                model_id=model_id,
+                run_id=run_id,
+                tags=model_tags,
+                description=cut(outcome.summary, 5000),
+            )
+            self.model_uri = f"models:/{self.register}/{version}"
+
+    def _model_tags(self, digest: str, points: list[Point]) -> dict[str, str]:
+        tags = {
+            "gbtune.recipe": digest,
+            "gbtune.study_uid": self.study.uid,
+            "gbtune.study": self.study.name,
+            "gbtune.run_id": self._id(),
+            "gbtune.family": self.study.family,
+            "gbtune.metric": self.study.metric,
+            "gbtune.direction": self.study.direction,
+            "gbtune.data_fingerprint": self.study.data_fingerprint,
+            "gbtune.folds_fingerprint": self.study.folds_fingerprint,
+            "gbtune.space": self.study.space,
+            "gbtune.space_version": self.study.space_version,
+        }
+        tags |= {f"gbtune.score.{point.key}": repr(point.value) for point in points}
+        return {key: cut(value) for key, value in tags.items() if value}
+
+    def _id(self) -> str:
+        assert self.run_id is not None, "start() comes first"
+        return self.run_id
+
+    def _is_written(self, trial: TrialRecord) -> bool:
+        run = self._runs.get(trial_uid(self.study, trial.number))
+        return run is not None and run[1] != "RUNNING"
+
+    def _write_child(self, key: str, projection: Projection) -> str:
+        """Three calls: create with true start and all tags, one batch, terminate with true end."""
+        run_id, status = self._runs.get(key, ("", ""))
+        if not run_id and key in self._unsure:
+            found = self.store.search(self.experiment_id, {"gbtune.trial_uid": key})
+            run_id, status = (found[0].info.run_id, found[0].info.status) if found else ("", "")
+        if status and status != "RUNNING":
+            return run_id
+        if not run_id:
+            self._unsure.add(key)
+            context = {k: v for k, v in self._context.items() if k != "mlflow.source.git.commit"}
+            run_id = self._create(projection, {**context, **projection.tags, "mlflow.parentRunId": self._id()})
+            self._runs[key] = (run_id, "RUNNING")
+        self.store.log(run_id, projection.points, projection.params)
+        self.store.terminate(run_id, projection.status, projection.end)
+        self._runs[key] = (run_id, projection.status)
+        self._unsure.discard(key)
+        return run_id
+
+    def _create(self, projection: Projection, tags: dict[str, str]) -> str:
+        run = self.store.client.create_run(
+            self.experiment_id, start_time=projection.start, tags=tags, run_name=projection.name
+        )
+        if projection.tags["gbtune.kind"] == "study":
+            self.store.terminate(run.info.run_id, projection.status, projection.end)
+        return str(run.info.run_id)
+
+    def _find_trials(self) -> dict[str, tuple[str, str]]:
+        runs = self.store.search(self.experiment_id, {"gbtune.study_uid": self.study.uid})
+        keyed = [(run.data.tags.get("gbtune.trial_uid"), run.info) for run in runs]
+        return {key: (info.run_id, info.status) for key, info in reversed(keyed) if key}
+
+    def _write_best(self, trials: Iterable[TrialRecord]) -> None:
+        points = [p for p in best_so_far(self.study, trials) if p.step not in self._shown]
+        if points:
+            self.store.log(self._id(), points)
+            self._shown |= {point.step for point in points}
+
+    def _mark_best(self, number: int) -> None:
+        """Colour the best trial's run; unmark the one that an earlier part of the study had marked."""
+        key = trial_uid(self.study, number)
+        before = self.store.search(self.experiment_id, {"gbtune.study_uid": self.study.uid, "gbtune.best": "true"})
+        for run in before:
+            if run.data.tags.get("gbtune.trial_uid") != key:
+                self.store.log(run.info.run_id, tags={"gbtune.best": "false"})
+                self.store.client.delete_tag(run.info.run_id, "mlflow.runColor")
+        if key in self._runs:
+            self.store.log(self._runs[key][0], tags={"gbtune.best": "true", "mlflow.runColor": BEST_COLOUR})
+
+
+def _context_tags() -> dict[str, str]:
+    """Return who and what runs this, as MLflow's own runs say it."""
+    try:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        tags: dict[str, Any] = resolve_tags()
+    except Exception:  # decoration only, from plug-ins that may do anything
+        return {}
+    return {key: str(tags[key]) for key in _CONTEXT_TAGS if tags.get(key)}

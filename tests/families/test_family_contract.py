@@ -1,0 +1,136 @@
+"""The families keep their contract: ours, and the fake one that other tests rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gbtune import families
+from gbtune.data import Dataset
+from gbtune.families import ModelFamily
+from gbtune.records import Folds
+from gbtune.resampling import make_folds
+from gbtune.testing.families import FamilyContract, StubFamily
+
+SAMPLED = {
+    "xgboost": {"max_depth": 3, "subsample": 0.7, "colsample_bytree": 0.7},
+    "lightgbm": {"num_leaves": 7, "subsample": 0.7, "subsample_freq": 1, "colsample_bytree": 0.7},
+}
+
+
+class TestXGBoost(FamilyContract):
+    params = SAMPLED["xgboost"]
+
+    @pytest.fixture
+    def family(self) -> ModelFamily:
+        return families.get("xgboost")
+
+
+class TestLightGBM(FamilyContract):
+    params = SAMPLED["lightgbm"]
+
+    @pytest.fixture
+    def family(self) -> ModelFamily:
+        return families.get("lightgbm")
+
+
+class TestStub(FamilyContract):
+    @pytest.fixture
+    def family(self) -> ModelFamily:
+        return StubFamily()
+
+
+@pytest.fixture
+def binary(breast_cancer: tuple[pd.DataFrame, pd.Series]) -> Dataset:
+    return Dataset.from_arrays(*breast_cancer)
+
+
+def test_the_written_out_defaults_are_the_librarys_own(family_name: str, binary: Dataset) -> None:
+    import lightgbm
+    import xgboost
+
+    family = families.get(family_name)
+    ours = family.fit(binary, family.library_defaults, family.default_rounds, 0, loss="log_loss_binary")
+    plain = {"xgboost": xgboost.XGBClassifier, "lightgbm": lightgbm.LGBMClassifier}[family_name]
+    quiet = {"verbosity": -1} if family_name == "lightgbm" else {}
+    theirs = plain(n_jobs=1, **quiet).fit(binary.X, binary.y)
+    np.testing.assert_allclose(ours.predict_proba(binary.X), theirs.predict_proba(binary.X), atol=1e-6)
+
+
+def test_the_refit_equals_the_librarys_own_fit(family_name: str, binary: Dataset) -> None:
+    import lightgbm
+    import xgboost
+
+    params = SAMPLED[family_name]
+    ours = families.get(family_name).fit(binary, params, 30, 5, loss="log_loss_binary")
+    if family_name == "xgboost":
+        theirs = xgboost.XGBClassifier(
+            **params, n_estimators=30, random_state=5, n_jobs=1, seed_per_iteration=True, tree_method="hist"
+        )
+    else:
+        theirs = lightgbm.LGBMClassifier(
+            **params, n_estimators=30, random_state=5, n_jobs=1, verbosity=-1, deterministic=True, force_col_wise=True
+        )
+    theirs.fit(binary.X, binary.y)
+    np.testing.assert_array_equal(ours.predict_proba(binary.X), theirs.predict_proba(binary.X))
+    assert ours.get_params()["n_estimators"] == 30
+    assert list(ours.classes_) == [0, 1] and ours.n_features_in_ == 30
+    assert len(ours.feature_importances_) == 30
+
+
+def test_a_fold_is_trained_on_its_training_rows_alone(family_name: str, binary: Dataset) -> None:
+    rows = np.arange(binary.n_rows)
+    family = families.get(family_name)
+    folds = Folds(((rows[:400], rows[400:]),), "hold-out", binary.n_rows)
+    curve = family.prepare(binary, folds, "log_loss_binary").train_fold({}, 0, 20, 0).curve
+    flipped = binary.y.copy()
+    flipped[400:] = 1 - flipped[400:]
+    import dataclasses
+
+    other = dataclasses.replace(binary, y=flipped)
+    fit = family.prepare(other, folds, "log_loss_binary").train_fold({}, 0, 20, 0)
+    assert curve[-1] < 0.3 < fit.curve[-1], "the held-out labels differ, so the loss must"
+    same = family.prepare(binary, folds, "log_loss_binary").train_fold({}, 0, 20, 0)
+    np.testing.assert_array_equal(fit.predict(), same.predict())
+
+
+@pytest.fixture
+def matrices_built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the binned matrices built from raw columns, as they are built."""
+    import lightgbm
+    import xgboost
+
+    built: list[str] = []
+    quantile, lazy = xgboost.QuantileDMatrix.__init__, lightgbm.Dataset._lazy_init
+
+    def counted_quantile(self: object, *args: object, **kwargs: object) -> None:
+        built.append("xgboost")
+        quantile(self, *args, **kwargs)
+
+    def counted_dataset(self: object, *args: object, **kwargs: object) -> object:
+        built.append("lightgbm")
+        return lazy(self, *args, **kwargs)
+
+    monkeypatch.setattr(xgboost.QuantileDMatrix, "__init__", counted_quantile)
+    monkeypatch.setattr(lightgbm.Dataset, "_lazy_init", counted_dataset)
+    yield built
+
+
+def test_binning_does_not_grow_with_the_number_of_trials(
+    family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series], matrices_built: list[str]
+) -> None:
+    import gbtune
+
+    gbtune.tune(*breast_cancer, family=family_name, n_trials=12, cv=4, tracking=False, progress=False)
+    limit = 1 + 2 * 4 if family_name == "xgboost" else 1
+    assert len(matrices_built) == limit, "the refit included"
+
+
+def test_a_data_level_parameter_is_binned_once_per_value(family_name: str, binary: Dataset, matrices_built: list[str]) -> None:
+    prepared = families.get(family_name).prepare(binary, make_folds(3, binary, seed=0), "log_loss_binary")
+    for max_bin in (63, 255, 63, 255):
+        prepared.train_fold({"max_bin": max_bin}, 0, 2, 0)
+    assert len(matrices_built) == (2 * 3 if family_name == "xgboost" else 2)
