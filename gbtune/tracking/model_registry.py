@@ -167,7 +167,8 @@ def register_model(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    for known in client.search_model_versions(f"name = '{name}'", max_results=1000):
+    quote = '"' if "'" in name else "'"
+    for known in client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000):
         if known.tags.get("gbtune.model_id") == model_id:
             registered = known
             break

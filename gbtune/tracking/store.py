@@ -62,9 +62,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
     given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if not isinstance(given, str) or not (":" in given or given in ("databricks", "databricks-uc", "uc")):
         if tracking_uri is not None:
-            raise InvalidArgument(
-                f"tracking_uri must be a URI such as 'sqlite:///mlflow.db' or 'http://host:5000'; got {tracking_uri!r}."
-            )
+            raise InvalidArgument(f"tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got {tracking_uri!r}.")
         given = Path(given).absolute().as_uri()  # the environment may name a folder; MLflow judges it
     path = sqlite_path(given)
     if path is not None:

@@ -82,9 +82,9 @@ class StudyRun:
         key = {"gbtune.study_uid": self.study.uid, "gbtune.kind": "study"}
         found = self.store.search(self.experiment_id, key)
         if not found:
-            tags = {**self._context, **projection.tags}
-            self._create(projection, tags)
-            found = self.store.search(self.experiment_id, key)  # another process may have been as fast
+            created = self._create(projection, {**self._context, **projection.tags})
+            # another process may have been as fast: both then take the same run
+            found = self.store.search(self.experiment_id, key) or [self.store.client.get_run(created)]
             self._is_new = len(found) == 1
         run = min(found, key=lambda run: (run.info.start_time, run.info.run_id))
         run_id = run.info.run_id

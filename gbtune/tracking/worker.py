@@ -106,11 +106,12 @@ class Worker:
                     break
                 self._changed.wait(left)
             undone = [*([self._busy] if self._busy else []), *self._waiting, *self._aside]
-            if self._busy:  # it may hang for minutes: leave it alone
-                self._thread = self._busy = None
+            # An idle thread ends now; a busy one may hang for minutes and is left alone.
+            self._thread = self._busy = None
             self._waiting.clear()
             self._aside.clear()
             self._flushing = False
+            self._changed.notify_all()
         return undone
 
     def _work(self) -> None:

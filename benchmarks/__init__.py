@@ -1,0 +1,1 @@
+"""Benchmarks of gbtune: ``python -m benchmarks ci``."""

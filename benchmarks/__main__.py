@@ -1,0 +1,26 @@
+"""Command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import ci
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a benchmark; return the exit code, 1 on a regression."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("ci", help="exact counts and quality against the committed baseline; minutes")
+    run.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for JSON, JUnit and table")
+    run.add_argument("--update", action="store_true", help="write the committed baseline instead of comparing")
+    run.add_argument("--trials", type=int, default=ci.TRIALS, help=argparse.SUPPRESS)
+    run.add_argument("--only", default="", help="cases whose name contains this")
+    options = parser.parse_args(arguments)
+    return ci.run(options.output, update=options.update, trials=options.trials, only=options.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
