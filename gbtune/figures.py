@@ -27,6 +27,7 @@ def new_figure(title: str) -> Any:
     return go.Figure(
         layout={
             "template": "none",
+            "showlegend": True,
             "title": {"text": title, "x": 0, "xref": "paper", "yref": "container", "y": 0.98, "yanchor": "top"},
             "font": {
                 "family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif",

@@ -401,8 +401,10 @@ def check_metric_fits_data(metric: Metric, data: Dataset, folds: Folds | None = 
         raise InvalidData(
             f"metric 'mape' divides by y, which must not be 0; {int((y == 0).sum())} of {len(y)} values are. Use 'mae'."
         )
-    for k, (_, valid) in enumerate(folds.splits if folds else ()):
+    for k, (train, valid) in enumerate(folds.splits if folds else ()):
         part = y[valid]
+        if metric.name == "mean_poisson_deviance" and not y[train].any():
+            raise InvalidData(f"metric {metric.name!r} needs a y above 0 in the training part of fold {k}; all are 0.")
         where = f"in the validation part of fold {k} ({len(part)} rows)"
         if metric.name.startswith("roc_auc") and np.all(part == part[0]):
             raise InvalidData(

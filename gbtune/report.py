@@ -207,7 +207,7 @@ def _tiles(facts: SummaryFacts) -> str:
     tiles.append(
         (f"{sum(facts.counts.values())} trials", f"{states or 'none finished'}, {format_seconds(facts.seconds)}")
     )
-    cells = (f'<div class="tile"><b>{a}</b><span>{html.escape(b)}</span></div>' for a, b in tiles)
+    cells = (f'<div class="tile"><b>{html.escape(a)}</b><span>{html.escape(b)}</span></div>' for a, b in tiles)
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 

@@ -338,3 +338,9 @@ def test_r2_needs_different_values_in_every_fold():
     single = Folds(((np.array([1, 2]), np.array([0])),), "1 fold", 3)
     with pytest.raises(InvalidData, match="'r2' needs different values"):
         check_metric_fits_data(METRICS["r2"], values([1.0, 2.0, 3.0]), single)
+
+
+def test_poisson_needs_a_count_above_zero_in_every_training_part():
+    empty = Folds(((np.array([0, 1]), np.array([2])),), "1 fold", 3)
+    with pytest.raises(InvalidData, match="training part of fold 0; all are 0"):
+        check_metric_fits_data(METRICS["mean_poisson_deviance"], values([0.0, 0.0, 3.0]), empty)

@@ -2,7 +2,7 @@
 
 MLflow's own flavours cannot serve categorical columns (categories arrive as text and the booster
 refuses them), and its ``log_model`` works on the caller's active run. So the artifact is built here from public
-parts: the booster's native file, the encoding as JSON, and `portable_model` as its loader. It holds no
+parts: the booster's native file, the encoding as JSON, and `model_script` as its loader. It holds no
 pickle, and loading it needs no gbtune.
 """
 
@@ -20,12 +20,12 @@ from typing import Any
 from gbtune import families
 from gbtune.errors import InvalidArgument
 from gbtune.records import ModelBundle
-from gbtune.tracking import portable_model
+from gbtune.tracking import model_script
 from gbtune.tracking.artifacts import json_text
 from gbtune.tracking.store import Store, quiet
 
 BUILT_IN = ("xgboost", "lightgbm")
-"""Families that `portable_model` loads by itself."""
+"""Families that `model_script` loads by itself."""
 
 
 def check_model_name(name: str | None) -> None:
@@ -192,7 +192,7 @@ def register_model(
 
 def _copy_script(folder: Path) -> Path:
     """Copy the loader under a name that tells versions apart: models of two versions can live in one process."""
-    source = Path(portable_model.__file__)
+    source = Path(model_script.__file__)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
     return Path(shutil.copyfile(source, folder / f"gbtune_model_{digest}.py"))
 

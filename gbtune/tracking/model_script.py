@@ -10,6 +10,7 @@ boosting library, and reads from the model's data folder
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,12 @@ class Predictor:
 
 def _load_booster(model: dict[str, Any], path: Path) -> Any:
     """Return a function from an encoded frame to predictions on the response scale."""
-    if model["family"] == "xgboost":
-        import xgboost
-
-        booster = xgboost.Booster(model_file=str(path))
-        return lambda X: booster.predict(xgboost.DMatrix(X, enable_categorical=True))
-    if model["family"] == "lightgbm":
-        import lightgbm
-
-        trees = lightgbm.Booster(model_file=str(path))
-        return lambda X: trees.predict(X)
+    if model["family"] in ("xgboost", "lightgbm"):
+        library = importlib.import_module(model["family"])
+        booster = library.Booster(model_file=str(path))
+        if model["family"] == "lightgbm":
+            return booster.predict
+        return lambda X: booster.predict(library.DMatrix(X, enable_categorical=True))
     import gbtune.families  # a plug-in family knows its own file
 
     estimator = gbtune.families.get(model["family"]).load(path, model["task"])

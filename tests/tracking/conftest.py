@@ -1,0 +1,56 @@
+"""Real SQLite stores: made once (MLflow needs two seconds for that), then copied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from gbtune.tracking import MLflowTracker
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
+
+
+@pytest.fixture
+def client(uri: str) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+@pytest.fixture
+def tracker(uri: str) -> MLflowTracker:
+    return MLflowTracker(uri)
+
+
+@pytest.fixture
+def runs(client: mlflow.MlflowClient) -> Callable[..., list[mlflow.entities.Run]]:
+    """Runs with the given tags, by start time; tags are written with an underscore for the dot."""
+
+    def search(**tags: str) -> list[mlflow.entities.Run]:
+        experiment = client.get_experiment_by_name("gbtune")
+        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+        wanted = {name.replace("_", ".", 1): value for name, value in tags.items()}
+        return [run for run in found if wanted.items() <= run.data.tags.items()]
+
+    return search
+
+
+@pytest.fixture(autouse=True)
+def world_untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test sees the developer's own MLflow settings."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield
