@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from gbtune import scores
 from gbtune.data import Dataset
@@ -326,36 +325,6 @@ def training_loss(task: str, metric: Metric) -> str:
     if task == "regression":
         return "poisson" if metric.name == "mean_poisson_deviance" else "squared_error"
     return f"log_loss_{task}"
-
-
-_INVERSE_LINKS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    "log_loss_binary": special.expit,
-    "log_loss_multiclass": functools.partial(special.softmax, axis=1),
-    "squared_error": np.asarray,
-    "poisson": np.exp,
-}
-
-
-def response(loss: str, margin: NDArray[Any]) -> NDArray[Any]:
-    """Turn a booster's raw margins into the response: probabilities, values or counts.
-
-    Parameters
-    ----------
-    loss : {"log_loss_binary", "log_loss_multiclass", "squared_error", "poisson"}
-        What the booster was trained with: sigmoid, softmax, identity or exponential.
-    margin : numpy.ndarray, shape (n_rows,) or (n_rows, n_classes)
-        Sums of leaf values.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gbtune.metrics import response
-    >>> response("log_loss_binary", np.array([0.0]))
-    array([0.5])
-    """
-    if loss not in _INVERSE_LINKS:
-        raise UnknownName("training loss", loss, _INVERSE_LINKS)
-    return _INVERSE_LINKS[loss](margin)
 
 
 def check_metric_fits_data(metric: Metric, data: Dataset, folds: Folds | None = None) -> None:

@@ -126,8 +126,9 @@ class Objective:
         # Parameters of categorical splits do nothing without categorical columns.
         self.space = loaded if data.categorical else loaded.without_categorical()
         resolved = metrics.resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
-        metrics.check_metric_fits_data(resolved[0], data)
         folds = resampling.make_folds(cv, data, seed=self.study_seed)
+        for each in resolved:
+            metrics.check_metric_fits_data(each, data, folds)
         rounds = rounds_of(self.space, self.family.default_rounds)
         self.evaluator = Evaluator(self.family, data, folds, resolved, rounds, threads=threads)
         self.interrupted: Callable[[], str | None] = lambda: None

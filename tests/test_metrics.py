@@ -16,7 +16,6 @@ from gbtune.metrics import (
     check_metric_fits_data,
     metric_named,
     resolve_metrics,
-    response,
     training_loss,
 )
 from gbtune.records import Folds
@@ -282,17 +281,6 @@ def test_a_score_that_is_no_number_or_of_other_length_is_an_error():
 
 
 # ---- losses ----
-
-
-def test_margins_become_responses():
-    margin = np.array([-800.0, 0.0, 2.0])
-    assert response("log_loss_binary", margin) == pytest.approx(expit(margin))
-    assert response("squared_error", margin) is margin
-    assert response("poisson", np.array([0.0, 1.0])) == pytest.approx([1.0, np.e])
-    rows = response("log_loss_multiclass", np.array([[0.0, 0.0], [1000.0, 0.0]]))
-    assert rows == pytest.approx(np.array([[0.5, 0.5], [1.0, 0.0]]))
-    with pytest.raises(UnknownName, match="squared_error"):
-        response("squared", margin)
 
 
 def test_the_training_loss_follows_task_and_metric():

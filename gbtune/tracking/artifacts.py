@@ -62,7 +62,7 @@ def write_artifacts(folder: Path, study: StudyRecord, outcome: StudyOutcome, run
     """Write the files of the study's run into `folder` and return them."""
     table = trials_frame(outcome.trials, study.metric, run_ids)
     texts = {
-        "trials.json": table.to_json(orient="split", index=False),
+        "trials.json": table.to_json(orient="split", index=False, double_precision=15),
         "trials.csv": table.to_csv(index=False),
         "best_params.json": json_text(outcome.best_params),
         "search_space.json": json_text(study.space_definition),
