@@ -1,9 +1,9 @@
 """The benchmark that guards every change: counts that do not depend on the machine, and quality at a fixed seed.
 
-Each case tunes one family on one of scikit-learn's data sets. Seconds are shown, never judged: shared machines are noisy.
+Each case tunes one family on one of scikit-learn's data sets. Seconds are shown, never judged: machines are noisy.
 
 * binned matrices, trials: must not exceed the baseline;
-* boosting rounds grown: at most 5 % more (another processor may round the last digit differently, and the sampler follows);
+* boosting rounds grown: at most 5 % more (another processor may round a last digit differently);
 * score: at most 1 % worse.
 """
 
@@ -131,9 +131,7 @@ def run(output: Path, *, update: bool = False, trials: int = TRIALS, only: str =
         0, or 1 when something got worse.
     """
     output.mkdir(parents=True, exist_ok=True)
-    measured = {
-        name: measure(family, loader, trials) for name, (family, loader) in cases().items() if only in name
-    }
+    measured = {name: measure(family, loader, trials) for name, (family, loader) in cases().items() if only in name}
     now = {
         "trials": trials,
         "versions": versions(),

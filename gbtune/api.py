@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 import optuna
+import pandas as pd
 
 from gbtune import pruners, samplers
+from gbtune.columns import as_table
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
 from gbtune.objective import Objective
@@ -151,7 +153,16 @@ def tune(
     budget = _budget(n_trials, timeout, n_jobs)
     tracker = _tracker(tracking, register)
     objective = Objective(
-        family, X, y, space=space, cv=cv, metric=metric, task=task, sample_weight=sample_weight, groups=groups, seed=seed
+        family,
+        X,
+        y,
+        space=space,
+        cv=cv,
+        metric=metric,
+        task=task,
+        sample_weight=sample_weight,
+        groups=groups,
+        seed=seed,
     )
     sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
     if budget.n_trials is None and budget.timeout is None and not sampling.exhaustive:
@@ -228,14 +239,10 @@ tune_xgb.__signature__ = tune_lgbm.__signature__ = _signature_less_family()  # t
 
 def _budget(n_trials: object, timeout: object, n_jobs: object) -> Budget:
     for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1
-        ):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1):
             raise InvalidArgument(f"{name} must be an int of at least 1, or None, got {value!r}.")
     if timeout is not None and (
-        isinstance(timeout, bool)
-        or not isinstance(timeout, numbers.Real)
-        or not (math.isfinite(timeout) and timeout > 0)
+        isinstance(timeout, bool) or not isinstance(timeout, numbers.Real) or not 0 < float(timeout) < math.inf
     ):
         raise InvalidArgument(f"timeout must be a positive number of seconds, or None, got {timeout!r}.")
     return Budget(
@@ -291,15 +298,8 @@ def _check_same_problem(study: optuna.Study, objective: Objective) -> None:
             )
 
 
-def _example(X: Any, objective: Objective, rows: int = 5) -> Any:
-    """Return a few raw rows as a frame with the encoder's column names, for the model's signature."""
-    import pandas as pd
-    import scipy.sparse as sp
-
-    if hasattr(X, "to_pandas"):
-        X = X.to_pandas()
-    if isinstance(X, pd.DataFrame):
-        return X.iloc[:rows].copy()
-    head = sp.csr_matrix(X)[:rows].toarray() if sp.issparse(X) else X[:rows]
-    return pd.DataFrame(head, columns=list(objective.data.encoder.names))
-
+def _example(X: Any, objective: Objective, rows: int = 5) -> pd.DataFrame:
+    """Return a few raw rows with the encoder's column names, for the model's signature."""
+    head = as_table(X).values[:rows]
+    frame = head.copy() if isinstance(head, pd.DataFrame) else pd.DataFrame(head.toarray())
+    return frame.set_axis(list(objective.data.encoder.names), axis="columns")

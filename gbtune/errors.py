@@ -56,9 +56,7 @@ class UnknownName(InvalidArgument):
         names = sorted(set(known))
         close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
         nearest = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(
-            f"Unknown {kind} {given!r}.{nearest} Known: {', '.join(names)}.{' ' + hint if hint else ''}"
-        )
+        super().__init__(f"Unknown {kind} {given!r}.{nearest} Known: {', '.join(names)}.{' ' + hint if hint else ''}")
 
 
 class MissingLibrary(GbtuneError, ImportError):

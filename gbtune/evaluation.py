@@ -13,7 +13,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -37,11 +37,8 @@ ROUNDS_PER_STEP = 10
 """Lock-step reports the mean curve every so many rounds."""
 
 
-class Report(Protocol):
-    """What the evaluator tells while it works."""
-
-    def __call__(self, step: int, value: float, fold_scores: Sequence[float]) -> bool:
-        """Take the score so far at `step` (folds done, or rounds grown); return True to prune."""
+Report = Callable[[int, float, Sequence[float]], bool]
+"""Takes step (folds done, or rounds grown), score so far and fold scores; returns True to prune."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,9 +215,7 @@ class _Evaluation:
         self.owner, self.params, self.seed = evaluator, params, seed
         self.report, self.rounds, self.interrupted = report, rounds, interrupted
         self.patience = patience(params)
-        self.native = (
-            evaluator.metric.loss is not None and evaluator.metric.loss == _MEASURED_BY[evaluator.loss]
-        )
+        self.native = evaluator.metric.loss is not None and evaluator.metric.loss == _MEASURED_BY[evaluator.loss]
         self.checkpoints = frozenset(rounds.choices) or _checkpoints(rounds.cap)
         self.fits: list[FoldFit] = []
         self.checked: list[dict[int, float]] = []
@@ -351,9 +346,7 @@ class _Evaluation:
         values = self._scores(n_folds, stop)[1]
         mean = values.mean(axis=0)
         if np.isnan(mean).all():
-            raise GbtuneError(
-                f"The metric {self.owner.metric.name} is not a number with {dict(self.params)}."
-            )
+            raise GbtuneError(f"The metric {self.owner.metric.name} is not a number with {dict(self.params)}.")
         better = np.nanargmin if self.owner.metric.direction == "minimize" else np.nanargmax
         return int(better(mean)), values
 

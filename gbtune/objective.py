@@ -18,7 +18,7 @@ from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.evaluation import Evaluator, Rounds, Schedule
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
-from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, StudyRecord, TrialRecord
+from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecord, TrialRecord
 from gbtune.seeds import fresh_study_seed
 from gbtune.spaces import SearchSpace
 from gbtune.study_record import describe_study
@@ -148,7 +148,7 @@ class Objective:
         return self.evaluator.metric
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """``"minimize"`` or ``"maximize"``: what to create the study with."""
         return self.metric.direction
 
@@ -222,9 +222,7 @@ class Objective:
             raise optuna.TrialPruned(f"stopped by the {reason} after {len(result.fold_scores)} folds")
         return result.score
 
-    def _evaluated_once(
-        self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord
-    ) -> tuple[int, CVResult]:
+    def _evaluated_once(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> tuple[int, CVResult]:
         """Evaluate, or wait for the result of the same configuration; return who trained it and the result."""
         with self._lock:
             known = self._results.get(proposal.key)
@@ -301,4 +299,3 @@ def _write(trial: optuna.Trial, record: TrialRecord) -> None:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-

@@ -38,6 +38,5 @@ def require(module: str, *, pip: str | None = None, needed_for: str) -> Any:
         if error.name is not None and error.name.partition(".")[0] != root:
             raise  # it is installed, and something inside it is broken: show that
         raise MissingLibrary(
-            f"{needed_for} needs the package {root!r}, which is not installed. "
-            f"Run: python -m pip install {pip or root}"
+            f"{needed_for} needs the package {root!r}, which is not installed. Run: python -m pip install {pip or root}"
         ) from error

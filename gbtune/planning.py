@@ -99,9 +99,7 @@ def make_plan(
     return Plan(folds, Rounds(cap), floor, per_round, _reason(per_round, timeout, n_folds, folds, cap, floor))
 
 
-def probe(
-    evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[], str | None] = lambda: None
-) -> float:
+def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[], str | None] = lambda: None) -> float:
     """Return the seconds of one round on the first fold, with the library's default parameters.
 
     Binning happens here, if it has not yet, and is not counted. At least two rounds are grown: the first one also
@@ -125,9 +123,7 @@ def _wanted(folds: int) -> int:
     return WANTED_TRIALS[max(known for known in WANTED_TRIALS if known <= folds)]
 
 
-def _reason(
-    per_round: float, timeout: float, all_folds: int, folds: int, cap: int | None, floor: float | None
-) -> str:
+def _reason(per_round: float, timeout: float, all_folds: int, folds: int, cap: int | None, floor: float | None) -> str:
     given_up = []
     if folds < all_folds:
         given_up.append("a hold-out" if folds == 1 else f"{folds} of {all_folds} folds")

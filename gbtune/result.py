@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from gbtune import families
 from gbtune.encoding import Encoded, Encoder
@@ -303,7 +304,5 @@ def trials_frame(records: list[TrialRecord]) -> pd.DataFrame:
 
 
 def _journal(folder: Path) -> optuna.storages.JournalStorage:
-    backend = optuna.storages.journal.JournalFileBackend(
-        str(folder / "study.log"), lock_obj=optuna.storages.journal.JournalFileOpenLock(str(folder / "study.log"))
-    )
-    return optuna.storages.JournalStorage(backend)
+    path = str(folder / "study.log")
+    return optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))

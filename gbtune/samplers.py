@@ -40,9 +40,7 @@ class SamplerPlan:
     exhaustive: bool = False
 
 
-def resolve_sampler(
-    sampler: str | optuna.samplers.BaseSampler, space: SearchSpace, *, study_seed: int
-) -> SamplerPlan:
+def resolve_sampler(sampler: str | optuna.samplers.BaseSampler, space: SearchSpace, *, study_seed: int) -> SamplerPlan:
     """Return the plan for a sampler argument.
 
     Parameters

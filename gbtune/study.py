@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from gbtune.errors import InvalidArgument, StudyFailed
 from gbtune.objective import BASELINE, KIND_KEY, PROVENANCE_KEY, Objective, Proposal
-from gbtune.records import TRIAL_KEY, TrialRecord
+from gbtune.records import TRIAL_KEY, Direction, TrialRecord
 
 FIRST_GENERATION, GENERATION = 4, 8
 """Small at first, so that racing starts after the fewest complete trials; later wide enough for eight cores."""
@@ -100,7 +100,7 @@ def create_study(
     *,
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
-    direction: str,
+    direction: Direction,
     default_name: str,
 ) -> optuna.Study:
     """Return the study to work in.

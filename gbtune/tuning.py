@@ -109,9 +109,7 @@ class Tuning:
                 raise
             state = "interrupted" if self.clock.interrupt.is_set() else "complete"
             receipt = self._finish(state, model, example)
-        return TuningResult(
-            self.study, model, self.objective.data.encoder, seconds=self.clock.elapsed, receipt=receipt
-        )
+        return TuningResult(self.study, model, self.objective.data.encoder, seconds=self.clock.elapsed, receipt=receipt)
 
     # -- before the first trial -----------------------------------------------------------------------------
 
@@ -327,4 +325,3 @@ class Tuning:
 def _seconds_per_round(record: TrialRecord) -> float:
     grown = sum(record.rounds_grown)
     return record.seconds.get("train", 0.0) / grown if grown else 0.0
-

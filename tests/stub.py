@@ -18,7 +18,7 @@ SPACE: dict[str, Any] = {
     "parameters": {
         "learning_rate": {"kind": "float", "low": 0.01, "high": 0.5, "log": True, "default": 0.1, "grid": [0.05, 0.2]},
         "split": {"kind": "float", "low": 0.1, "high": 0.9, "default": 0.5, "grid": [0.3, 0.5, 0.7]},
-        "n_estimators": {"kind": "rounds", "low": 10, "high": 200, "log": True, "default": 50},
+        "n_estimators": {"kind": "rounds", "low": 10, "high": 200, "default": 50},
     },
 }
 

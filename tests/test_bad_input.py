@@ -27,7 +27,12 @@ def no_booster(monkeypatch: pytest.MonkeyPatch) -> None:
     def built(*_: Any, **__: Any) -> None:
         raise AssertionError("a booster was built")
 
-    for owner, name in ((xgboost, "QuantileDMatrix"), (xgboost, "Booster"), (lightgbm, "Dataset"), (lightgbm, "Booster")):
+    for owner, name in (
+        (xgboost, "QuantileDMatrix"),
+        (xgboost, "Booster"),
+        (lightgbm, "Dataset"),
+        (lightgbm, "Booster"),
+    ):
         monkeypatch.setattr(getattr(owner, name), "__init__", built)
 
 
@@ -56,8 +61,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown pruner": ({"pruner": "races"}, "Did you mean 'race'"),
     "unknown metric": ({"metric": "roc_acu"}, "Did you mean 'roc_auc'"),
     "unknown parameter": (
-        {"space": {"schema": 1, "family": "xgboost", "name": "mine", "parameters": {
-            "max_deep": {"kind": "int", "low": 1, "high": 3, "default": 2}}}},
+        {
+            "space": {
+                "schema": 1,
+                "family": "xgboost",
+                "name": "mine",
+                "parameters": {"max_deep": {"kind": "int", "low": 1, "high": 3, "default": 2}},
+            }
+        },
         "max_deep.*Did you mean 'max_depth'",
     ),
     "unknown argument": ({"n_trial": 3}, "Did you mean 'n_trials'"),

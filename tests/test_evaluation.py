@@ -25,11 +25,20 @@ PARAMS = {
 
 
 def evaluator(
-    family: str, data: tuple[pd.DataFrame, pd.Series], metric: object = None, *, rounds: Rounds = Rounds(400), cv: int = 4
+    family: str,
+    data: tuple[pd.DataFrame, pd.Series],
+    metric: object = None,
+    *,
+    rounds: Rounds | None = None,
+    cv: int = 4,
 ) -> Evaluator:
     dataset = Dataset.from_arrays(*data)
     return Evaluator(
-        families.get(family), dataset, make_folds(cv, dataset, seed=0), resolve_metrics(metric, dataset.task, {}), rounds
+        families.get(family),
+        dataset,
+        make_folds(cv, dataset, seed=0),
+        resolve_metrics(metric, dataset.task, {}),
+        rounds or Rounds(400),
     )
 
 
@@ -134,7 +143,9 @@ def test_in_lock_step_the_mean_curve_is_reported(breast_cancer: tuple[pd.DataFra
     assert result.state == "pruned" and result.partial_score == pytest.approx(mean.min())
 
 
-def test_fixed_rounds_are_scored_where_they_are(family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series]) -> None:
+def test_fixed_rounds_are_scored_where_they_are(
+    family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series]
+) -> None:
     tool = evaluator(family_name, breast_cancer)
     result = tool.evaluate(PARAMS[family_name], seed=0, rounds=Rounds.exactly(7))
     assert result.rounds == 7 and set(result.rounds_grown) == {7}

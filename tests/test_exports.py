@@ -19,7 +19,7 @@ def test_the_public_names_are_sorted_and_exist() -> None:
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="tune_catboost"):
-        gbtune.tune_catboost  # noqa: B018
+        gbtune.tune_catboost
 
 
 @pytest.mark.parametrize("name", [name for name in gbtune.__all__ if not name.startswith("__")])

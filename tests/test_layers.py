@@ -18,7 +18,19 @@ FLOORS: list[set[str]] = [
     {"errors", "records", "seeds", "optional"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling"},
     {"evaluation", "samplers", "pruners", "tracking"},
-    {"planning", "study_record", "objective", "study", "summary", "facts", "figures", "plots", "report", "progress", "result"},
+    {
+        "planning",
+        "study_record",
+        "objective",
+        "study",
+        "summary",
+        "facts",
+        "figures",
+        "plots",
+        "report",
+        "progress",
+        "result",
+    },
     {"tuning", "api"},
 ]
 HOMES = {"mlflow": "tracking", "xgboost": "families/xgboost.py", "lightgbm": "families/lightgbm.py"}

@@ -8,12 +8,12 @@ from typing import Any
 import optuna
 import pandas as pd
 import pytest
+from stub import SPACE, stub_objective
 
 import gbtune
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.facts import read_records
 from gbtune.records import STUDY_KEY
-from stub import SPACE, stub_objective
 
 
 def test_an_ordinary_study_optimises_it(family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series]) -> None:
@@ -119,7 +119,7 @@ def test_without_rounds_the_librarys_default_is_grown() -> None:
 
 def test_a_grid_over_rounds_costs_one_training_per_cell_of_the_others() -> None:
     space = gbtune.SearchSpace.load(SPACE).override(
-        n_estimators={"kind": "rounds", "low": 10, "high": 200, "log": True, "default": 50, "grid": [10, 50, 200]}
+        n_estimators={"kind": "rounds", "low": 10, "high": 200, "default": 50, "grid": [10, 50, 200]}
     )
     objective = stub_objective(space=space)
     assert len(space.grid()) == 6

@@ -52,7 +52,18 @@ def test_a_space_loads_from_an_installed_wheel(distributions: Path, tmp_path: Pa
     (wheel,) = distributions.glob("*.whl")
     target = next((tmp_path / "env" / "lib").glob("python*")) / "site-packages"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            str(target),
+            str(wheel),
+        ],
         check=True,
         timeout=120,
     )

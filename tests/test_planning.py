@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from stub import stub_objective
 
 from gbtune import planning
 from gbtune.evaluation import Rounds
 from gbtune.planning import make_plan, probe
-from stub import stub_objective
 
 
 @pytest.fixture

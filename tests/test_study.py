@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from stub import stub_objective
 
 from gbtune.errors import InvalidArgument, StudyFailed
 from gbtune.facts import read_records
@@ -18,7 +19,6 @@ from gbtune.objective import BASELINE, Objective
 from gbtune.pruners import RacingPruner
 from gbtune.records import STUDY_KEY, TrialRecord
 from gbtune.study import Clock, Point, Runner, create_study
-from stub import stub_objective
 
 START = Point({"learning_rate": 0.1, "split": 0.5}, BASELINE, "library default")
 
@@ -36,7 +36,9 @@ def new_study(objective: Objective, **arguments: Any) -> optuna.Study:
     return study
 
 
-def run(objective: Objective, study: optuna.Study, *, timeout: float | None = None, **arguments: Any) -> list[TrialRecord]:
+def run(
+    objective: Objective, study: optuna.Study, *, timeout: float | None = None, **arguments: Any
+) -> list[TrialRecord]:
     points = arguments.pop("points", [START])
     clock = arguments.pop("clock", None) or Clock(timeout)
     Runner(study, objective, points, clock, **arguments).run()
@@ -180,7 +182,11 @@ def test_an_interrupt_waits_a_second_at_most_for_a_long_round() -> None:
     study = new_study(objective)
     started = time.monotonic()
     records = run(
-        objective, study, points=[START, Point({"learning_rate": 0.2, "split": 0.3}, "portfolio")], clock=clock, n_trials=8
+        objective,
+        study,
+        points=[START, Point({"learning_rate": 0.2, "split": 0.3}, "portfolio")],
+        clock=clock,
+        n_trials=8,
     )
     release.set()
     assert time.monotonic() - started < 30, "it did not wait for the hanging trial"
@@ -215,7 +221,10 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
 
 def test_a_study_object_is_used_as_it_is_and_must_fit() -> None:
     arguments: dict[str, Any] = {
-        "sampler": None, "pruner": optuna.pruners.NopPruner(), "direction": "minimize", "default_name": "x"
+        "sampler": None,
+        "pruner": optuna.pruners.NopPruner(),
+        "direction": "minimize",
+        "default_name": "x",
     }
     mine = optuna.create_study(direction="minimize")
     assert create_study(mine, None, **arguments) is mine
@@ -230,7 +239,10 @@ def test_a_study_object_is_used_as_it_is_and_must_fit() -> None:
 def test_a_name_that_is_taken_in_the_storage_is_refused() -> None:
     storage = optuna.storages.InMemoryStorage()
     arguments: dict[str, Any] = {
-        "sampler": None, "pruner": optuna.pruners.NopPruner(), "direction": "minimize", "default_name": "x"
+        "sampler": None,
+        "pruner": optuna.pruners.NopPruner(),
+        "direction": "minimize",
+        "default_name": "x",
     }
     create_study("mine", storage, **arguments)
     with pytest.raises(InvalidArgument, match="has a study 'mine' already"):

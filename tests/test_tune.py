@@ -93,7 +93,7 @@ def test_arrays_and_sparse_matrices_are_tuned_too(family_name: str, breast_cance
     X, y = breast_cancer[0].to_numpy(), breast_cancer[1].to_numpy()
     dense = gbtune.tune(X, y, family=family_name, n_trials=2, **QUIET)
     assert dense.predict(X).shape == (569,)
-    sparse = sp.csr_matrix(np.where(X > X.mean(axis=0), X, 0))
+    sparse = sp.csr_matrix(np.where(X.mean(axis=0) < X, X, 0))
     result = gbtune.tune(sparse, y, family=family_name, n_trials=2, **QUIET)
     assert (result.predict(sparse) == y).mean() > 0.9
 
@@ -266,7 +266,11 @@ gbtune.tune_xgb(X, y, n_trials=2, tracking=False, progress={progress})
 """
     silent, loud = (
         subprocess.run(
-            [sys.executable, "-c", script.format(progress=progress)], capture_output=True, text=True, check=True, timeout=300
+            [sys.executable, "-c", script.format(progress=progress)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
         )
         for progress in (False, True)
     )

@@ -57,9 +57,7 @@ def _registered() -> dict[str, EntryPoint]:
     for point in entry_points(group=GROUP):
         known = found.setdefault(point.name, point)
         if known.value != point.value:
-            raise UnknownName(
-                "family", point.name, found, f"It is registered twice: {known.value} and {point.value}."
-            )
+            raise UnknownName("family", point.name, found, f"It is registered twice: {known.value} and {point.value}.")
     return found
 
 

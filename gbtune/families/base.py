@@ -102,9 +102,7 @@ class Prepared(abc.ABC):
     """Data and folds of one study, binned once and shared by trials that run side by side."""
 
     @abc.abstractmethod
-    def train_fold(
-        self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None
-    ) -> FoldFit:
+    def train_fold(self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None) -> FoldFit:
         """Grow a booster on the training rows of `fold`. Thread-safe.
 
         Parameters

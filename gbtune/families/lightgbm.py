@@ -224,9 +224,7 @@ class LightGBMFoldFit(FoldFit):
             return self._current_prediction()
         X, rows = self._prepared.data.X, self._prepared.folds.splits[self._fold][1]
         held_out = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-        return probabilities(
-            self._booster.predict(held_out, num_iteration=rounds, num_threads=self._prepared.threads)
-        )
+        return probabilities(self._booster.predict(held_out, num_iteration=rounds, num_threads=self._prepared.threads))
 
     def _current_prediction(self) -> FloatArray:
         # The booster keeps the validation rows' scores; a custom metric is the public way to see them.

@@ -211,9 +211,7 @@ class XGBoostFoldFit(FoldFit):
         for iteration in range(self.rounds, rounds):
             self._booster.update(self._train, iteration)
             # "[7]\tvalid-logloss:0.4918", in full precision
-            self._curve.append(
-                float(self._booster.eval_set([(self._valid, "valid")], iteration).rpartition(":")[2])
-            )
+            self._curve.append(float(self._booster.eval_set([(self._valid, "valid")], iteration).rpartition(":")[2]))
             if on_round is not None and on_round(self):
                 return
 

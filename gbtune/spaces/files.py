@@ -70,8 +70,7 @@ def contents(raw: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidSpace(f"{key}: the key is missing; a space needs {', '.join(REQUIRED)}.")
     if raw["schema"] != SCHEMA or isinstance(raw["schema"], bool):
         raise InvalidSpace(
-            f"schema: this gbtune reads schema {SCHEMA}, got {raw['schema']!r}. "
-            "A higher one needs a newer gbtune."
+            f"schema: this gbtune reads schema {SCHEMA}, got {raw['schema']!r}. A higher one needs a newer gbtune."
         )
     if not isinstance(raw["parameters"], Mapping):
         raise InvalidSpace(f"parameters: must hold one table per parameter, got {raw['parameters']!r}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from gbtune.errors import GbtuneWarning, InvalidSpace, UnknownName
 
 ENTRY_POINT_GROUP = "gbtune.search_spaces"
-BUILTIN = "gbtune"
+BUILTIN = "gbtune.spaces:builtin_folder"
 
 
 def builtin_folder() -> Path:
@@ -103,19 +103,21 @@ def _files() -> dict[str, Path]:
 
 def _folders() -> list[tuple[str, Path]]:
     """Return (plug-in, folder) pairs: gbtune's own first, so that no plug-in replaces its spaces."""
-    found = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    ours = [point for point in points if point.value == BUILTIN]
     # without package metadata (a plain checkout on the path) our own entry point is not listed
-    folders = [] if BUILTIN in found else [(BUILTIN, builtin_folder())]
-    for name in sorted(found, key=lambda name: (name != BUILTIN, name)):
+    folders = [] if ours else [("gbtune", builtin_folder())]
+    for point in ours + sorted((p for p in points if p not in ours), key=lambda p: (p.name, p.value)):
         try:
-            target = found[name].load()
+            target = point.load()
             folder = Path(os.fspath(target() if callable(target) else target))
             if not folder.is_dir():
                 raise NotADirectoryError(f"{folder} is not a folder")
         except Exception as error:  # a stranger's code: whatever it raises must not stop the study
-            _warn(name, f"{type(error).__name__}: {error}. Its spaces are left out: repair or uninstall it")
+            problem = f"{type(error).__name__}: {error}"
+            _warn(point.name, f"{problem}. Its spaces are left out: repair or uninstall it")
         else:
-            folders.append((name, folder))
+            folders.append((point.name, folder))
     return folders
 
 

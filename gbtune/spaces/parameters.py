@@ -456,8 +456,7 @@ class FixedParameter(Parameter):
 
 
 KINDS: dict[str, type[Parameter]] = {
-    kind.kind: kind
-    for kind in (FloatParameter, IntParameter, CategoricalParameter, FixedParameter, RoundsParameter)
+    kind.kind: kind for kind in (FloatParameter, IntParameter, CategoricalParameter, FixedParameter, RoundsParameter)
 }
 
 
@@ -478,7 +477,9 @@ def parameter_from_dict(name: str, table: object) -> Parameter:
     if not isinstance(table, Mapping):
         raise InvalidSpace(f"[parameters.{name}]: must be a table, got {table!r}.")
     if table.get("kind") not in KINDS:
-        problem = UnknownName("kind", table["kind"], KINDS) if "kind" in table else f"missing; one of {', '.join(KINDS)}"
+        problem = (
+            UnknownName("kind", table["kind"], KINDS) if "kind" in table else f"missing; one of {', '.join(KINDS)}"
+        )
         invalid(name, "kind", str(problem).rstrip("."))
     kind = KINDS[table["kind"]]
     fields = [f for f in dataclasses.fields(kind) if f.init and f.name != "name"]

@@ -8,7 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from gbtune.errors import InvalidSpace, UnknownName
-from gbtune.spaces.parameters import FixedParameter, Parameter, SampledParameter, is_number, is_scalar, plain
+from gbtune.spaces.parameters import (
+    CategoricalParameter,
+    FixedParameter,
+    Parameter,
+    is_number,
+    is_scalar,
+    plain,
+)
 
 TASKS = ("binary", "multiclass", "regression")
 
@@ -95,14 +102,10 @@ def misfit(entry: PortfolioEntry, parameters: Mapping[str, Parameter]) -> str | 
 
 def fits(value: Any, parameter: Parameter) -> bool:
     """Whether `value` is of the type of `parameter` (it may lie outside of its range)."""
-    if isinstance(parameter, FixedParameter) or not isinstance(parameter, SampledParameter):
-        return True
-    return is_number(value) or parameter.kind == "categorical"
+    return is_number(value) or isinstance(parameter, FixedParameter | CategoricalParameter)
 
 
-def fitted(
-    portfolio: Iterable[PortfolioEntry], parameters: Mapping[str, Parameter]
-) -> tuple[PortfolioEntry, ...]:
+def fitted(portfolio: Iterable[PortfolioEntry], parameters: Mapping[str, Parameter]) -> tuple[PortfolioEntry, ...]:
     """Return the entries without the values that a space of `parameters` has no use for."""
     return tuple(
         dataclasses.replace(

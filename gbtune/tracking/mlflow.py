@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import GbtuneWarning, InvalidArgument
@@ -14,7 +15,8 @@ from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import callback
 from gbtune.tracking.base import Tracker
 from gbtune.tracking.model_registry import check_model_name
-from gbtune.tracking.store import Store, public_uri, resolve_uri
+from gbtune.tracking.projection import cut
+from gbtune.tracking.store import Store, public_uri, quiet, resolve_uri
 from gbtune.tracking.study_run import StudyRun
 from gbtune.tracking.worker import Job, Worker
 
@@ -121,7 +123,7 @@ class MLflowTracker(Tracker):
         """Start the study's run in the background, and with it the import of MLflow."""
         run = self._new_run(study)
         self._run = run
-        self._worker.submit("the study's run", run.start)
+        self._queue("the study's run", run.start)
 
     def trial_finished(self, trial: TrialRecord) -> None:
         """Queue a finished trial."""
@@ -180,19 +182,27 @@ class MLflowTracker(Tracker):
                     if not self._open:
                         atexit.register(self.close)
                     self._open[record.uid] = (study, run)
-                    self._worker.submit("the study's run", run.start)
+                    self._queue("the study's run", run.start)
                 self._watched[study] = run
             return run
 
     def _submit_trial(self, run: StudyRun, trial: TrialRecord) -> None:
-        self._worker.submit(f"trial {trial.number}", lambda: run.write_trial(trial))
+        self._queue(f"trial {trial.number}", lambda: run.write_trial(trial))
         self._warn_once()
 
     def _submit_outcome(self, run: StudyRun, outcome: StudyOutcome) -> None:
-        self._worker.submit("the study's results", lambda: run.write_results(outcome))
-        self._worker.submit("the study's files", lambda: run.write_files(outcome))
+        self._queue("earlier trials", lambda: run.write_untold(outcome))
+        self._queue("the study's results", lambda: run.write_results(outcome))
+        self._queue("the study's files", lambda: run.write_files(outcome))
         if self.log_model and outcome.model is not None:
-            self._worker.submit("the model", lambda: run.write_model(outcome))
+            self._queue("the model", lambda: run.write_model(outcome))
+
+    def _queue(self, label: str, work: Callable[[], None]) -> None:
+        def quietly() -> None:
+            with quiet():
+                work()
+
+        self._worker.submit(label, quietly)
 
     def _finish(self, run: StudyRun) -> Receipt:
         undone = self._worker.flush(self.flush_seconds)
@@ -223,8 +233,8 @@ def _rebuild(tracking_uri: str, settings: dict[str, Any]) -> MLflowTracker:
 
 
 def _reason(error: BaseException, uri: str) -> str:
-    first_line = (str(error).strip() or "no details").splitlines()[0]
-    return f"{type(error).__name__}: {first_line}".replace(uri, public_uri(uri)).rstrip(".") + "."
+    text = " ".join(str(error).partition("[SQL:")[0].split()) or "no details"
+    return f"{type(error).__name__}: {cut(text, 300)}".replace(uri, public_uri(uri)).rstrip(".") + "."
 
 
 def _describe(undone: list[Job], uri: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from gbtune.errors import InvalidArgument
 from gbtune.records import ModelBundle
 from gbtune.tracking import model_script
 from gbtune.tracking.artifacts import json_text
-from gbtune.tracking.store import Store, quiet
+from gbtune.tracking.store import Store
 
 BUILT_IN = ("xgboost", "lightgbm")
 """Families that `model_script` loads by itself."""
@@ -117,19 +117,18 @@ def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: s
         data.mkdir()
         nothing.mkdir()
         _write_data(bundle, data)
-        with quiet():
-            mlflow.pyfunc.save_model(
-                str(path),
-                loader_module=script.stem,
-                code_paths=[str(script)],
-                data_path=str(data),
-                mlflow_model=mlflow.models.Model(**details),
-                signature=signature(bundle),
-                input_example=_example(bundle),
-                pip_requirements=_requirements(bundle),
-                uv_project_path=nothing,  # otherwise the caller's pyproject.toml and uv.lock travel with the model
-                metadata={"gbtune": {"family": bundle.family, "task": bundle.task, "classes": _classes(bundle)}},
-            )
+        mlflow.pyfunc.save_model(
+            str(path),
+            loader_module=script.stem,
+            code_paths=[str(script)],
+            data_path=str(data),
+            mlflow_model=mlflow.models.Model(**details),
+            signature=signature(bundle),
+            input_example=_example(bundle),
+            pip_requirements=_requirements(bundle),
+            uv_project_path=nothing,  # otherwise the caller's pyproject.toml and uv.lock travel with the model
+            metadata={"gbtune": {"family": bundle.family, "task": bundle.task, "classes": _classes(bundle)}},
+        )
 
 
 def signature(bundle: ModelBundle) -> Any:

@@ -30,6 +30,7 @@ PROBE_EVERY = 1.0
 
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 # File systems whose locks work between processes, which write-ahead logging needs.
+_REPEATS_ERRORS = ("mlflow.store.db.utils", "urllib3.connectionpool")  # their errors are raised, too
 _LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
 
 
@@ -169,9 +170,7 @@ class Store:
         default depends on the folder a process happens to run in.
         """
         if name not in self._experiments:
-            with quiet():  # the first call to a new database makes its tables, and says so
-                found = self.client.get_experiment_by_name(name)
-                found = found or self._create_experiment(name)
+            found = self.client.get_experiment_by_name(name) or self._create_experiment(name)
             if found.lifecycle_stage != "active":
                 raise InvalidArgument(
                     f"The MLflow experiment {name!r} is deleted, so nothing can be written to it: "
@@ -290,17 +289,22 @@ def _is_local_disk(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide MLflow's informational log lines that this thread causes; others' stay."""
+    """Hide what MLflow logs because of this thread: news, and errors that it raises as well.
+
+    A full disk would otherwise be a page of traceback per trial, and a dead server a line per attempt. What
+    other threads cause stays.
+    """
     thread = threading.get_ident()
 
-    def is_other(record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO or record.thread != thread
+    def keep(record: logging.LogRecord) -> bool:
+        news = record.levelno <= logging.INFO
+        return record.thread != thread or not (news or record.name in _REPEATS_ERRORS)
 
-    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.models.model")]
+    loggers = [logging.getLogger(name) for name in (*_REPEATS_ERRORS, "mlflow.pyfunc", "mlflow.models.model")]
     for logger in loggers:
-        logger.addFilter(is_other)
+        logger.addFilter(keep)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(is_other)
+            logger.removeFilter(keep)

@@ -114,15 +114,19 @@ class StudyRun:
             known += 1
         self._write_best([self._told[number] for number in range(known)])
 
-    def write_results(self, outcome: StudyOutcome) -> None:
-        """Write all that a run shows, and the trials that are still missing (also those of other processes)."""
+    def write_untold(self, outcome: StudyOutcome) -> None:
+        """Write the trials that this tracker was never told about: those of earlier and other processes."""
         self.start()
-        missing = [t for t in outcome.trials if t.state != "running" and not self._is_written(t)]
-        if missing:
+        untold = [t for t in outcome.trials if t.state != "running" and t.number not in self._told]
+        if any(not self._is_written(trial) for trial in untold):
             self._runs |= self._find_trials()
-        for trial in missing:
+        for trial in untold:
             if not self._is_written(trial):
                 self._write_child(trial_uid(self.study, trial.number), project_trial(self.study, trial))
+
+    def write_results(self, outcome: StudyOutcome) -> None:
+        """Write all that the study's run shows."""
+        self.start()
         self._write_best([trial for trial in outcome.trials if trial.state != "running"])
         run_id = self._id()
         gain = {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}

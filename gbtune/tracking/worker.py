@@ -71,6 +71,7 @@ class Worker:
         self._failures = 0
         self._successes = 0
         self._not_before = 0.0
+        self._last_error: BaseException | None = None
         self.first_error: BaseException | None = None
         """The first failure of all; None while all is well."""
 
@@ -106,6 +107,8 @@ class Worker:
                     break
                 self._changed.wait(left)
             undone = [*([self._busy] if self._busy else []), *self._waiting, *self._aside]
+            for job in undone:  # what the last one met is why the others were not even tried
+                job.error = job.error or (self._last_error if self._failures else None)
             # An idle thread ends now; a busy one may hang for minutes and is left alone.
             self._thread = self._busy = None
             self._waiting.clear()
@@ -150,6 +153,7 @@ class Worker:
             self._aside.append(job)
             return
         self._failures += 1
+        self._last_error = failure
         self._waiting.append(job)
         longest, shortest = (LONGEST_FINAL_PAUSE, 0.25) if self._flushing else (LONGEST_PAUSE, 1.0)
         self._not_before = time.monotonic() + min(longest, shortest * 2.0 ** min(self._failures - 1, 10))

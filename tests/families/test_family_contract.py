@@ -129,7 +129,9 @@ def test_binning_does_not_grow_with_the_number_of_trials(
     assert len(matrices_built) == limit, "the refit included"
 
 
-def test_a_data_level_parameter_is_binned_once_per_value(family_name: str, binary: Dataset, matrices_built: list[str]) -> None:
+def test_a_data_level_parameter_is_binned_once_per_value(
+    family_name: str, binary: Dataset, matrices_built: list[str]
+) -> None:
     prepared = families.get(family_name).prepare(binary, make_folds(3, binary, seed=0), "log_loss_binary")
     for max_bin in (63, 255, 63, 255):
         prepared.train_fold({"max_bin": max_bin}, 0, 2, 0)

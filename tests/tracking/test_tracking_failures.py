@@ -64,15 +64,18 @@ def test_a_dead_server_is_one_warning_and_a_list_of_what_is_missing(free_port: i
     assert "trial 0" in problem and "trial 4" in problem and "the study's results" in problem
 
 
-def test_a_dead_server_does_not_hold_up_the_trials(free_port: int) -> None:
-    tracker = MLflowTracker(f"http://127.0.0.1:{free_port}")
-    tracker.study_started(kit.example_study())
-    assert tracker._worker.submit("x", lambda: None) is None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GbtuneWarning)
-        for trial in kit.example_trials():
-            tracker.trial_finished(trial)
-        tracker.study_finished(kit.example_outcome())
+def test_only_the_worker_speaks_to_mlflow(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, speakers = store.Store._probe, set()
+
+    def probe(self: store.Store) -> None:
+        speakers.add(threading.current_thread())
+        real(self)
+
+    monkeypatch.setattr(store, "PROBE_EVERY", 0.0)
+    monkeypatch.setattr(store.Store, "_probe", probe)
+    assert tell(MLflowTracker(uri)).problems == ()
+    (speaker,) = speakers
+    assert speaker.daemon and speaker is not threading.main_thread()
 
 
 def test_a_hung_server_is_given_up(hung_server: str) -> None:
@@ -81,9 +84,7 @@ def test_a_hung_server_is_given_up(hung_server: str) -> None:
     assert receipt.problems
 
 
-def test_a_call_that_hangs_inside_mlflow_is_left_to_its_thread(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_hangs_inside_mlflow_is_left_to_its_thread(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(mlflow.MlflowClient, "search_runs", lambda *_, **__: released.wait(60))
     receipt, message = told_with_one_warning(MLflowTracker(uri, flush_seconds=0.5))

@@ -144,9 +144,7 @@ def test_the_study_shows_data_folds_versions_and_budget(tracker: MLflowTracker, 
     assert (run.info.start_time, run.info.end_time) == (kit.START, kit.START + 10_000)
 
 
-def test_the_study_shows_the_best_score_after_each_trial(
-    tracker: MLflowTracker, client: mlflow.MlflowClient
-) -> None:
+def test_the_study_shows_the_best_score_after_each_trial(tracker: MLflowTracker, client: mlflow.MlflowClient) -> None:
     receipt = tell(tracker)
     history = client.get_metric_history(receipt.run_id, "roc_auc")
     best = sorted((m.step, m.value) for m in history)
@@ -200,9 +198,7 @@ def test_an_unfinished_study_is_completed_from_its_trials(uri: str, runs: Runs) 
     assert sorted(run.data.tags["gbtune.trial"] for run in runs(gbtune_kind="trial")) == list("01234")
 
 
-def test_a_trial_whose_writing_was_cut_off_is_repaired(
-    uri: str, runs: Runs, client: mlflow.MlflowClient
-) -> None:
+def test_a_trial_whose_writing_was_cut_off_is_repaired(uri: str, runs: Runs, client: mlflow.MlflowClient) -> None:
     receipt = tell(MLflowTracker(uri), kit.example_outcome([]))
     child = runs(gbtune_trial="2")[0]
     client.delete_run(child.info.run_id)

@@ -1,0 +1,108 @@
+"""New parameters from old ones: a different range, a constant; and a line for people."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gbtune.spaces.parameters import (
+    CategoricalParameter,
+    FixedParameter,
+    Parameter,
+    RoundsParameter,
+    SampledParameter,
+    invalid,
+    is_number,
+    parameter_from_dict,
+    plain,
+)
+
+
+def overridden(parameter: Parameter, change: Any) -> Parameter:
+    """Return `parameter` with `change` applied; see `SearchSpace.override`."""
+    name = parameter.name
+    if isinstance(change, Parameter):
+        return dataclasses.replace(change, name=name)
+    conditions = {key: parameter.to_dict()[key] for key in ("when", "requires") if key in parameter.to_dict()}
+    if isinstance(change, tuple) and len(change) == 2:
+        return _changed(parameter, {"low": change[0], "high": change[1]})
+    if isinstance(change, list):
+        default = getattr(parameter, "default", None)
+        table = {"kind": "categorical", "choices": change, "default": _nearest(default, change)}
+        return parameter_from_dict(name, {**conditions, **table})
+    if isinstance(change, Mapping):
+        if "kind" not in change:
+            return _changed(parameter, change)
+        # the number of rounds takes no condition, so that none is carried over
+        return parameter_from_dict(name, {**conditions, **change})
+    rule = "must be (low, high), a list of values, a table of the file format or a Parameter"
+    invalid(name, "override", f"{rule}, got {change!r}. For one constant value use fix()")
+
+
+def fixed(parameter: Parameter, value: Any) -> FixedParameter:
+    """Return the constant that takes the place of `parameter`."""
+    if value is None:
+        invalid(parameter.name, "fix", "None is no value; without() leaves the library's default")
+    return FixedParameter(
+        name=parameter.name, value=plain(value), when=parameter.when, requires=parameter.requires
+    )
+
+
+def described(parameter: Parameter) -> str:
+    """Return range, scale, default and condition of `parameter` on one line."""
+    parts = []
+    if isinstance(parameter, FixedParameter):
+        rule = parameter.derived
+        if rule is None:
+            parts.append(repr(parameter.value))
+        else:
+            limit = f", at most {rule.max}" if rule.max is not None else ""
+            parts.append(f"2 ** {rule.of}{limit}" if rule.rule == "power_of_two" else f"= {rule.of}")
+    elif isinstance(parameter, CategoricalParameter):
+        parts += [", ".join(map(repr, parameter.choices)), f"default {parameter.default!r}"]
+    elif isinstance(parameter, SampledParameter):
+        table = parameter.to_dict()
+        parts.append(f"{table['low']:g} to {table['high']:g}")
+        parts += ["log"] if table.get("log") or isinstance(parameter, RoundsParameter) else []
+        parts += [f"step {table['step']:g}"] if "step" in table else []
+        parts.append(f"default {table['default']:g}")
+    parts += [f"when {other} = {wanted!r}" for other, wanted in parameter.when]
+    parts += [f"with {parameter.requires} columns"] if parameter.requires else []
+    return "; ".join(parts)
+
+
+def _changed(parameter: Parameter, change: Mapping[str, Any]) -> Parameter:
+    """Change some keys; adapt the default and the grid unless they are given."""
+    table = parameter.to_dict()
+    table.pop("why", None)  # it explained the old numbers
+    for key, rival in (("value", "derived"), ("derived", "value")):
+        if key in change:
+            table.pop(rival, None)
+    if not isinstance(parameter, SampledParameter):
+        if {"low", "high"} & set(change):
+            invalid(parameter.name, "override", "it is fixed: a range needs a table with 'kind' and 'default'")
+        return parameter_from_dict(parameter.name, {**table, **change})
+    adapted = {key: table.pop(key) for key in ("default", "grid") if key in table and key not in change}
+    table.update(change)
+    if "default" in adapted and isinstance(parameter, CategoricalParameter):
+        choices = table["choices"]
+        table["default"] = _nearest(adapted["default"], choices if isinstance(choices, list | tuple) else [])
+    elif "default" in adapted and is_number(table["low"]) and table["low"] in (table["low"],):
+        # any allowed value serves to build the new range, which then finds the nearest one
+        draft = parameter_from_dict(parameter.name, {**table, "default": table["low"]})
+        table["default"] = draft.project(adapted["default"]) if isinstance(draft, SampledParameter) else None
+    if "grid" in adapted:
+        draft = parameter_from_dict(parameter.name, table)
+        if isinstance(draft, SampledParameter):
+            grid = [value for value in adapted["grid"] if draft.project(value) == value]
+            table.update({"grid": grid} if grid else {})
+    return parameter_from_dict(parameter.name, table)
+
+
+def _nearest(value: Any, choices: Any) -> Any:
+    if value in choices or not len(choices):
+        return value
+    if is_number(value) and all(is_number(choice) for choice in choices):
+        return min(choices, key=lambda choice: abs(choice - value))
+    return choices[0]
