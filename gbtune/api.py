@@ -165,7 +165,9 @@ def tune(
         seed=seed,
     )
     sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
-    if budget.n_trials is None and budget.timeout is None and not sampling.exhaustive:
+    if sampling.exhaustive:
+        objective.choose_rounds_from_grid()
+    elif budget.n_trials is None and budget.timeout is None:
         budget = Budget(DEFAULT_TRIALS, DEFAULT_SECONDS, budget.n_jobs)
     opened = create_study(
         study,

@@ -131,7 +131,7 @@ class Dataset:
             raise InvalidData("X must have at least 2 rows to train on one and validate on another; it has 1.")
         encoder, encoded = fit_encode(table)
         values, found_task, classes, note = _read_target(target, task)
-        notes = (note, *_renamed(encoder), *_like_identifiers(encoder, n_rows))
+        notes = (note, *_like_identifiers(encoder, n_rows))
         return cls(
             X=encoded,
             y=values,
@@ -371,13 +371,6 @@ def _where(mask: NDArray[np.bool_]) -> str:
     first = ", ".join(map(str, positions[:5]))
     more = ", ..." if len(positions) > 5 else ""
     return f"{len(positions)} of {len(mask)} (at position {first}{more}) {'is' if len(positions) == 1 else 'are'}"
-
-
-def _renamed(encoder: Encoder) -> Sequence[str]:
-    n_renamed = sum(column.name != column.encoded_name for column in encoder.columns)
-    if not n_renamed:
-        return ()
-    return (f"{n_renamed} column names were changed for the booster, which refuses some characters.",)
 
 
 def _like_identifiers(encoder: Encoder, n_rows: int) -> Sequence[str]:

@@ -156,6 +156,13 @@ class Objective:
         """Return the study's record: what is tuned on what."""
         return describe_study(self.evaluator, self.space, study, seed=self.seed, study_seed=self.study_seed, **details)
 
+    def choose_rounds_from_grid(self) -> None:
+        """Choose the rounds among the grid values of the rounds parameter, if it has any: for a grid search."""
+        parameter = self.space.rounds
+        if parameter is not None and parameter.grid:
+            choices = Rounds.among([int(value) for value in parameter.grid])
+            self.evaluator = self.evaluator.limited(len(self.evaluator.folds), choices)
+
     def limit(self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None) -> None:
         """Keep to the first folds, a cap on rounds and a floor on the learning rate. Before the first trial."""
         self.evaluator = self.evaluator.limited(n_folds, rounds)
@@ -282,8 +289,6 @@ def rounds_of(space: SearchSpace, default: int) -> Rounds:
     parameter = space.rounds
     if parameter is None:
         return Rounds.exactly(default)
-    if parameter.grid:
-        return Rounds.among([int(value) for value in parameter.grid])
     return Rounds(int(parameter.high))
 
 

@@ -203,7 +203,7 @@ def describe(pruner: optuna.pruners.BasePruner) -> str:
     """Return a short name for people."""
     if isinstance(pruner, optuna.pruners.NopPruner):
         return "none"
-    return repr(pruner) if isinstance(pruner, RacingPruner) else type(pruner).__name__
+    return f"race (z={pruner.z:g})" if isinstance(pruner, RacingPruner) else type(pruner).__name__
 
 
 def _record(trial: FrozenTrial) -> TrialRecord | None:

@@ -49,7 +49,7 @@ def of(y, **more):
         ((1.0, 2.0, 1.0, 2.0), (1.0, 2.0)),
         (pd.Categorical([3, 7, 3, 7]), (3, 7)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,  # no addresses: parallel test runs compare names
 )
 def test_two_different_labels_are_a_binary_task(y, classes):
     before = copy.deepcopy(y)
@@ -253,10 +253,9 @@ def test_a_y_in_another_order_by_index_is_warned_about():
         Dataset.from_arrays(X4.iloc[[2, 0, 1, 3]], y.to_numpy())
 
 
-def test_notes_tell_of_renamed_columns_and_identifiers():
+def test_notes_tell_of_columns_that_look_like_identifiers():
     X = pd.DataFrame({"a[0]": range(200), "id": [f"i{i}" for i in range(200)]})
     notes = Dataset.from_arrays(X, [0, 1] * 100).notes
-    assert any("1 column names were changed" in note for note in notes)
     assert any("identifier" in note and "'id'" in note for note in notes)
 
 

@@ -122,6 +122,7 @@ def test_a_grid_over_rounds_costs_one_training_per_cell_of_the_others() -> None:
         n_estimators={"kind": "rounds", "low": 10, "high": 200, "default": 50, "grid": [10, 50, 200]}
     )
     objective = stub_objective(space=space)
+    objective.choose_rounds_from_grid()
     assert len(space.grid()) == 6
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(objective, n_trials=3)

@@ -7,17 +7,10 @@ A space is data, a TOML file ``<family>/<name>.toml``; this package reads it int
 
 from __future__ import annotations
 
+from gbtune.spaces.base import Parameter, SampledParameter
 from gbtune.spaces.folders import available, builtin_folder
-from gbtune.spaces.parameters import (
-    CategoricalParameter,
-    Derived,
-    FixedParameter,
-    FloatParameter,
-    IntParameter,
-    Parameter,
-    RoundsParameter,
-    SampledParameter,
-)
+from gbtune.spaces.numeric import FloatParameter, IntParameter, RoundsParameter
+from gbtune.spaces.parameters import CategoricalParameter, Derived, FixedParameter
 from gbtune.spaces.portfolio import TASKS, PortfolioEntry
 from gbtune.spaces.space import SearchSpace
 

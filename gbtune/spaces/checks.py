@@ -6,15 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidSpace, UnknownName
-from gbtune.spaces.parameters import (
-    CategoricalParameter,
-    FixedParameter,
-    IntParameter,
-    Parameter,
-    RoundsParameter,
-    SampledParameter,
-    invalid,
-)
+from gbtune.spaces.base import Parameter, SampledParameter, invalid
+from gbtune.spaces.numeric import IntParameter, RoundsParameter
+from gbtune.spaces.parameters import CategoricalParameter, FixedParameter
 from gbtune.spaces.portfolio import PortfolioEntry, check_tasks, misfit
 
 if TYPE_CHECKING:
@@ -36,8 +30,9 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
     for key in ("family", "name"):
         if "/" in getattr(space, key):
             raise InvalidSpace(f"{key}: must not contain '/', got {getattr(space, key)!r}.")
-    if isinstance(space.sources, str) or not all(isinstance(source, str) for source in space.sources):
-        raise InvalidSpace(f"sources: must be a list of texts, got {space.sources!r}.")
+    sources: Any = space.sources
+    if not isinstance(sources, list | tuple) or not all(isinstance(source, str) for source in sources):
+        raise InvalidSpace(f"sources: must be a list of texts, got {sources!r}.")
     parameters = tuple(space.parameters)
     portfolio = tuple(space.portfolio)
     _check_parameters(parameters)
@@ -45,7 +40,7 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "portfolio": portfolio,
-        "sources": tuple(space.sources),
+        "sources": tuple(sources),
         "tasks": check_tasks(space.tasks, "tasks"),
     }
 

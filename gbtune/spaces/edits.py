@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from gbtune.spaces.parameters import (
-    CategoricalParameter,
-    FixedParameter,
-    Parameter,
-    RoundsParameter,
-    SampledParameter,
-    invalid,
-    is_number,
-    parameter_from_dict,
-    plain,
-)
+from gbtune.errors import UnknownName
+from gbtune.spaces.base import Parameter, SampledParameter, invalid, is_number, plain
+from gbtune.spaces.numeric import RoundsParameter
+from gbtune.spaces.parameters import CategoricalParameter, FixedParameter, parameter_from_dict
+from gbtune.spaces.portfolio import fitted
+
+if TYPE_CHECKING:
+    from gbtune.spaces.space import SearchSpace
 
 
-def overridden(parameter: Parameter, change: Any) -> Parameter:
+def overridden(parameter: Parameter, change: Any) -> Parameter:  # noqa: RET503 - invalid() never returns
     """Return `parameter` with `change` applied; see `SearchSpace.override`."""
     name = parameter.name
     if isinstance(change, Parameter):
         return dataclasses.replace(change, name=name)
-    conditions = {key: parameter.to_dict()[key] for key in ("when", "requires") if key in parameter.to_dict()}
+    table = parameter.to_dict()
+    conditions: dict[str, Any] = {key: table[key] for key in ("when", "requires") if key in table}
     if isinstance(change, tuple) and len(change) == 2:
         return _changed(parameter, {"low": change[0], "high": change[1]})
     if isinstance(change, list):
         default = getattr(parameter, "default", None)
-        table = {"kind": "categorical", "choices": change, "default": _nearest(default, change)}
-        return parameter_from_dict(name, {**conditions, **table})
-    if isinstance(change, Mapping):
-        if "kind" not in change:
-            return _changed(parameter, change)
-        # the number of rounds takes no condition, so that none is carried over
+        choice = {"kind": "categorical", "choices": change, "default": _nearest(default, change)}
+        return parameter_from_dict(name, {**conditions, **choice})
+    if isinstance(change, Mapping) and "kind" in change:
         return parameter_from_dict(name, {**conditions, **change})
+    if isinstance(change, Mapping):
+        return _changed(parameter, change)
     rule = "must be (low, high), a list of values, a table of the file format or a Parameter"
     invalid(name, "override", f"{rule}, got {change!r}. For one constant value use fix()")
 
@@ -44,9 +41,32 @@ def fixed(parameter: Parameter, value: Any) -> FixedParameter:
     """Return the constant that takes the place of `parameter`."""
     if value is None:
         invalid(parameter.name, "fix", "None is no value; without() leaves the library's default")
-    return FixedParameter(
-        name=parameter.name, value=plain(value), when=parameter.when, requires=parameter.requires
-    )
+    return FixedParameter(name=parameter.name, value=plain(value), when=parameter.when, requires=parameter.requires)
+
+
+def kept(space: SearchSpace, parameters: Iterable[Parameter]) -> SearchSpace:
+    """Return `space` with these parameters; values of the portfolio without use are dropped."""
+    parameters = tuple(parameters)
+    portfolio = fitted(space.portfolio, {parameter.name: parameter for parameter in parameters})
+    return dataclasses.replace(space, parameters=parameters, portfolio=portfolio)
+
+
+def check_known(space: SearchSpace, names: Iterable[str]) -> None:
+    """Raise `UnknownName` for a name that is no parameter of `space`."""
+    known = [parameter.name for parameter in space.parameters]
+    for name in names:
+        if name not in known:
+            hint = "A new parameter goes into a space file of your own, or into the dictionary of to_dict()."
+            raise UnknownName(f"parameter of {space.key!r}", name, known, hint)
+
+
+def table_of(space: SearchSpace) -> str:
+    """Return the parameters of `space`, one a line, for people."""
+    rows = [(parameter.name, parameter.kind, described(parameter)) for parameter in space.parameters]
+    wide, kind = (max(len(row[column]) for row in rows) for column in (0, 1))
+    head = f"SearchSpace {space.key!r}, version {space.version}: {space.summary}".removesuffix(": ")
+    lines = [f"  {row[0]:{wide}}  {row[1]:{kind}}  {row[2]}" for row in rows]
+    return "\n".join([head, *lines, f"  portfolio of {len(space.portfolio)}"])
 
 
 def described(parameter: Parameter) -> str:
@@ -88,7 +108,7 @@ def _changed(parameter: Parameter, change: Mapping[str, Any]) -> Parameter:
     if "default" in adapted and isinstance(parameter, CategoricalParameter):
         choices = table["choices"]
         table["default"] = _nearest(adapted["default"], choices if isinstance(choices, list | tuple) else [])
-    elif "default" in adapted and is_number(table["low"]) and table["low"] in (table["low"],):
+    elif "default" in adapted:
         # any allowed value serves to build the new range, which then finds the nearest one
         draft = parameter_from_dict(parameter.name, {**table, "default": table["low"]})
         table["default"] = draft.project(adapted["default"]) if isinstance(draft, SampledParameter) else None

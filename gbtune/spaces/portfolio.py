@@ -8,14 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from gbtune.errors import InvalidSpace, UnknownName
-from gbtune.spaces.parameters import (
-    CategoricalParameter,
-    FixedParameter,
-    Parameter,
-    is_number,
-    is_scalar,
-    plain,
-)
+from gbtune.spaces.base import Parameter, is_number, is_scalar, plain
+from gbtune.spaces.parameters import CategoricalParameter, FixedParameter
 
 TASKS = ("binary", "multiclass", "regression")
 

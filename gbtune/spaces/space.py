@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
 from gbtune.spaces import edits
+from gbtune.spaces.base import Parameter, SampledParameter
 from gbtune.spaces.checks import check_space
 from gbtune.spaces.files import SCHEMA, contents, read
-from gbtune.spaces.parameters import FixedParameter, Parameter, RoundsParameter, SampledParameter, invalid
-from gbtune.spaces.portfolio import TASKS, PortfolioEntry, fitted
+from gbtune.spaces.grids import grid_cells
+from gbtune.spaces.numeric import RoundsParameter
+from gbtune.spaces.parameters import FixedParameter
+from gbtune.spaces.portfolio import TASKS, PortfolioEntry
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
-
-MAX_CELLS = 100_000
-"""A grid of more cells than this is refused: it would not be finished, or not fit in memory."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -227,7 +227,9 @@ class SearchSpace:
         {'max_depth': 10, 'learning_rate': 0.1, 'subsample': 1.0}
         """
         values = self._resolve(lambda p: p.project(point[p.name]) if p.name in point else p.default, False)
-        return {parameter.name: values[parameter.name] for parameter in self._sampled(False) if parameter.name in values}
+        return {
+            parameter.name: values[parameter.name] for parameter in self._sampled(False) if parameter.name in values
+        }
 
     def defaults(self) -> dict[str, Any]:
         """Return the default configuration: sampled, fixed and derived values, and the rounds.
@@ -236,7 +238,7 @@ class SearchSpace:
         --------
         >>> from gbtune.spaces import SearchSpace
         >>> SearchSpace.load("xgboost/grid-mini").defaults()
-        {'max_depth': 6, 'learning_rate': 0.2, 'n_estimators': 300, 'subsample': 1.0}
+        {'max_depth': 6, 'learning_rate': 0.1, 'n_estimators': 300, 'subsample': 1.0}
         """
         return self._resolve(lambda parameter: parameter.default, rounds=True)
 
@@ -265,24 +267,7 @@ class SearchSpace:
         >>> len(cells), cells[0]
         (72, {'max_depth': 3, 'min_child_weight': 0.1, 'learning_rate': 0.03, 'subsample': 0.7})
         """
-        cells: list[dict[str, Any]] = [{}]
-        for parameter in self.parameters:
-            if isinstance(parameter, RoundsParameter) and not rounds:
-                continue
-            grown: list[dict[str, Any]] = []
-            for cell in cells:
-                if not parameter.active(cell):
-                    grown.append(cell)
-                elif isinstance(parameter, FixedParameter):
-                    grown.append({**cell, parameter.name: parameter.compute(cell)})
-                elif isinstance(parameter, SampledParameter):
-                    grown += [{**cell, parameter.name: value} for value in parameter.grid_values()]
-                if len(grown) > MAX_CELLS:
-                    rule = f"the grid has over {MAX_CELLS:,} cells. Give fewer values, or fix parameters"
-                    invalid(parameter.name, "grid", rule)
-            cells = grown
-        sampled = {parameter.name for parameter in self._sampled(rounds)}
-        return [{name: value for name, value in cell.items() if name in sampled} for cell in cells]
+        return grid_cells(self.parameters, rounds)
 
     def portfolio_for(self, task: str) -> tuple[PortfolioEntry, ...]:
         """Return the entries of the portfolio that are meant for `task`, in order.
@@ -302,7 +287,7 @@ class SearchSpace:
             raise UnknownName("task", task, TASKS)
         return tuple(entry for entry in self.portfolio if not entry.tasks or task in entry.tasks)
 
-    def override(self, **parameters: Any) -> Self:
+    def override(self, **parameters: Any) -> SearchSpace:
         """Return a space with some parameters changed.
 
         Parameters
@@ -334,13 +319,14 @@ class SearchSpace:
         >>> space.override(learning_rate=(0.02, 0.08)).defaults()["learning_rate"]
         0.08
         """
-        self._known(parameters)
-        return self._with(
+        edits.check_known(self, parameters)
+        changed = [
             edits.overridden(parameter, parameters[parameter.name]) if parameter.name in parameters else parameter
             for parameter in self.parameters
-        )
+        ]
+        return edits.kept(self, changed)
 
-    def fix(self, **values: bool | int | float | str) -> Self:
+    def fix(self, **values: bool | int | float | str) -> SearchSpace:
         """Return a space in which some parameters are constants, under their former conditions.
 
         Parameters
@@ -361,13 +347,14 @@ class SearchSpace:
         >>> SearchSpace.load("xgboost/grid-mini").fix(n_estimators=200).rounds is None
         True
         """
-        self._known(values)
-        return self._with(
+        edits.check_known(self, values)
+        changed = [
             edits.fixed(parameter, values[parameter.name]) if parameter.name in values else parameter
             for parameter in self.parameters
-        )
+        ]
+        return edits.kept(self, changed)
 
-    def without(self, *names: str) -> Self:
+    def without(self, *names: str) -> SearchSpace:
         """Return a space without some parameters: the library's own defaults hold for them.
 
         Parameters
@@ -388,10 +375,10 @@ class SearchSpace:
         >>> list(SearchSpace.load("xgboost/grid-mini").without("subsample").distributions(rounds=False))
         ['max_depth', 'learning_rate']
         """
-        self._known(names)
-        return self._with(parameter for parameter in self.parameters if parameter.name not in names)
+        edits.check_known(self, names)
+        return edits.kept(self, [parameter for parameter in self.parameters if parameter.name not in names])
 
-    def without_categorical(self) -> Self:
+    def without_categorical(self) -> SearchSpace:
         """Return the space for data without categorical columns.
 
         Parameters that mean something only for such columns are left out.
@@ -428,11 +415,7 @@ class SearchSpace:
         }
 
     def __repr__(self) -> str:
-        rows = [(parameter.name, parameter.kind, edits.described(parameter)) for parameter in self.parameters]
-        wide, kind = (max(len(row[column]) for row in rows) for column in (0, 1))
-        head = f"SearchSpace {self.key!r}, version {self.version}: {self.summary}".removesuffix(": ")
-        lines = [f"  {row[0]:{wide}}  {row[1]:{kind}}  {row[2]}" for row in rows]
-        return "\n".join([head, *lines, f"  portfolio of {len(self.portfolio)}"])
+        return edits.table_of(self)
 
     def _sampled(self, rounds: bool) -> list[SampledParameter]:
         return [
@@ -452,15 +435,3 @@ class SearchSpace:
             elif isinstance(parameter, SampledParameter):
                 values[parameter.name] = choose(parameter)
         return values
-
-    def _known(self, names: Any) -> None:
-        known = [parameter.name for parameter in self.parameters]
-        for name in names:
-            if name not in known:
-                hint = "A new parameter goes into a space file of your own, or into the dictionary of to_dict()."
-                raise UnknownName(f"parameter of {self.key!r}", name, known, hint)
-
-    def _with(self, parameters: Any) -> Self:
-        parameters = tuple(parameters)
-        portfolio = fitted(self.portfolio, {parameter.name: parameter for parameter in parameters})
-        return dataclasses.replace(self, parameters=parameters, portfolio=portfolio)

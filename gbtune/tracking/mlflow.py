@@ -39,7 +39,7 @@ class MLflowTracker(Tracker):
         Name of the experiment; created if missing.
     register : str, optional
         Name in the model registry: each study adds a version with the alias ``challenger``, the first
-        one also gets ``champion``.
+        one also gets ``champion``. A name that comes with the study's outcome goes first.
     registry_uri : str, optional
         Of the model registry. Default: ``MLFLOW_REGISTRY_URI`` if the tracking URI comes from the
         environment too, else the tracking store.
@@ -66,12 +66,13 @@ class MLflowTracker(Tracker):
 
     Examples
     --------
-    >>> import optuna, tempfile, gbtune.tracking.mlflow
-    >>> folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    >>> tracker = gbtune.tracking.mlflow.MLflowTracker(f"sqlite:///{folder.name}/mlflow.db")
-    >>> study = optuna.create_study()
-    >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3, callbacks=[tracker])
-    >>> tracker.close().problems
+    >>> import optuna, tempfile
+    >>> from gbtune.tracking import MLflowTracker
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tracker = MLflowTracker(f"sqlite:///{folder}/mlflow.db")
+    ...     study = optuna.create_study()
+    ...     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3, callbacks=[tracker])
+    ...     tracker.close().problems
     ()
     """
 

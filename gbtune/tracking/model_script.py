@@ -60,11 +60,11 @@ class Predictor:
         if self.model["task"] == "regression":
             if proba:
                 raise ValueError("This model predicts numbers: there are no probabilities; leave out proba.")
-            return prediction
+            return prediction.astype(np.float64)
         if prediction.ndim == 1:
             prediction = np.column_stack([1 - prediction, prediction])
         if proba:
-            return prediction
+            return prediction.astype(np.float64)
         labels: np.ndarray[Any, Any] = np.asarray(self.model["classes"])[prediction.argmax(axis=1)]
         return labels
 

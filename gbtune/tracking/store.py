@@ -29,8 +29,9 @@ PROBE_EVERY = 1.0
 """Seconds for which an answer is believed."""
 
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_REPEATS_ERRORS = ("mlflow.store.db.utils", "urllib3.connectionpool")  # loggers whose errors are raised, too
+_TELLS_NEWS = ("mlflow.pyfunc", "mlflow.models.model", "mlflow.store.model_registry.abstract_store")
 # File systems whose locks work between processes, which write-ahead logging needs.
-_REPEATS_ERRORS = ("mlflow.store.db.utils", "urllib3.connectionpool")  # their errors are raised, too
 _LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
 
 
@@ -300,7 +301,7 @@ def quiet() -> Iterator[None]:
         news = record.levelno <= logging.INFO
         return record.thread != thread or not (news or record.name in _REPEATS_ERRORS)
 
-    loggers = [logging.getLogger(name) for name in (*_REPEATS_ERRORS, "mlflow.pyfunc", "mlflow.models.model")]
+    loggers = [logging.getLogger(name) for name in (*_REPEATS_ERRORS, *_TELLS_NEWS)]
     for logger in loggers:
         logger.addFilter(keep)
     try:

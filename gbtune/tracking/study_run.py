@@ -48,7 +48,7 @@ class StudyRun:
     study : StudyRecord
         The study.
     register : str or None
-        Name in the model registry.
+        Name in the model registry, where the study's outcome gives none.
     """
 
     def __init__(self, store: Store, experiment: str, study: StudyRecord, register: str | None = None) -> None:
@@ -154,7 +154,7 @@ class StudyRun:
         """Log the model from a run `final`, attach it to the study's run, register it."""
         from mlflow.entities import LoggedModelOutput
 
-        bundle = outcome.model
+        bundle, register = outcome.model, outcome.register or self.register
         assert bundle is not None
         self.start()
         digest = model_registry.recipe_digest(bundle)
@@ -177,7 +177,7 @@ class StudyRun:
         model_id = model_registry.log_model(
             self.store,
             bundle,
-            name=self.register or f"{bundle.family}-{bundle.task}",
+            name=register or f"{bundle.family}-{bundle.task}",
             experiment_id=self.experiment_id,
             run_id=run_id,
             tags=model_tags,
@@ -187,16 +187,16 @@ class StudyRun:
         if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else None) or []}:
             self.store.client.log_outputs(self._id(), [LoggedModelOutput(model_id, 0)])
         self.model_uri = f"models:/{model_id}"
-        if self.register is not None:
+        if register is not None:
             version = model_registry.register_model(
                 self.store,
-                self.register,
+                register,
                 model_id=model_id,
                 run_id=run_id,
                 tags=model_tags,
                 description=cut(outcome.summary, 5000),
             )
-            self.model_uri = f"models:/{self.register}/{version}"
+            self.model_uri = f"models:/{register}/{version}"
 
     def _model_tags(self, digest: str, points: list[Point]) -> dict[str, str]:
         tags = {
