@@ -21,6 +21,7 @@ from gbtune.records import STUDY_KEY, StudyRecord
 from gbtune.result import TuningResult
 from gbtune.study import create_study
 from gbtune.tracking import MLflowTracker, Tracker
+from gbtune.tracking.model_registry import check_model_name
 from gbtune.tuning import Budget, Tuning
 
 DEFAULT_TRIALS, DEFAULT_SECONDS = 100, 600.0
@@ -268,9 +269,8 @@ def usable_cores() -> int:
     return int(cpu_count())
 
 
-def _tracker(tracking: object, register: object) -> Tracker | None:
-    if register is not None and (not isinstance(register, str) or not register.strip()):
-        raise InvalidArgument(f"register must be the name of a model in the registry, got {register!r}.")
+def _tracker(tracking: object, register: str | None) -> Tracker | None:
+    check_model_name(register)
     if tracking is False or tracking is None:
         if register is not None:
             raise InvalidArgument(f"register={register!r} needs a tracker: set tracking=True, a URI or a Tracker.")

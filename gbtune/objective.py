@@ -17,6 +17,7 @@ from gbtune import families, metrics, resampling
 from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.evaluation import Evaluator, Rounds, Schedule
+from gbtune.families.base import check_params
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecord, TrialRecord
 from gbtune.seeds import fresh_study_seed
@@ -26,6 +27,8 @@ from gbtune.study_record import describe_study
 KIND_KEY = "gbtune:kind"
 PROVENANCE_KEY = "gbtune:provenance"
 BASELINE = "baseline"
+ROUNDS = "n_estimators"
+"""The parameter that is the number of boosting rounds, in every family."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Objective:
         self.study_seed = fresh_study_seed() if seed is None else _checked_seed(seed)
         self.family = families.get(family)
         loaded = SearchSpace.load(self.family.default_space if space is None else space, family=self.family.name)
+        check_params(self.family, (parameter.name for parameter in loaded.parameters if parameter.name != ROUNDS))
         data = Dataset.from_arrays(X, y, task=task, sample_weight=sample_weight, groups=groups)
         # Parameters of categorical splits do nothing without categorical columns.
         self.space = loaded if data.categorical else loaded.without_categorical()
@@ -258,8 +262,8 @@ class Objective:
         if proposal.kind == BASELINE:
             rounds = Rounds.exactly(self.family.default_rounds)
         params = dict(proposal.params)
-        if "n_estimators" in params:  # of an ordinary kind: a number to try, not a curve to read
-            rounds = Rounds.exactly(int(params.pop("n_estimators")))
+        if ROUNDS in params:  # of an ordinary kind: a number to try, not a curve to read
+            rounds = Rounds.exactly(int(params.pop(ROUNDS)))
         return self.evaluator.evaluate(
             params,
             seed=self.study_seed,

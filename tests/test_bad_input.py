@@ -46,7 +46,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "groups of another length": ({"groups": np.ones(3)}, "groups"),
     "no rows": ({"X": X.iloc[:0], "y": Y[:0]}, "at least one row|empty"),
     "no columns": ({"X": X[[]]}, "column"),
-    "one class": ({"y": np.zeros(40, dtype=int), "task": "binary"}, "class"),
+    "one class": ({"y": np.zeros(40, dtype=int), "task": "binary"}, "two different values"),
     "y missing": ({"y": np.where(NUMBERS > 0.9, np.nan, NUMBERS)}, "y "),
     "y infinite": ({"y": np.where(NUMBERS > 0.9, np.inf, NUMBERS)}, "y "),
     "negative weight": ({"sample_weight": np.r_[-1.0, np.ones(39)]}, "sample_weight"),

@@ -25,6 +25,12 @@ Frame = tuple[pd.DataFrame, pd.Series]
 QUIET: dict[str, Any] = {"tracking": False, "progress": False}
 
 
+def quick(family: str, name: str = "core") -> gbtune.SearchSpace:
+    """A shipped space whose trials are short: fast learning rates, at most sixty rounds."""
+    space = gbtune.SearchSpace.load(name, family=family)
+    return space.override(learning_rate=(0.1, 0.3), n_estimators=(10, 60))
+
+
 def study_of(result: gbtune.TuningResult) -> list[tuple[Any, ...]]:
     """What must be equal for equal studies: parameters, states, rounds, values."""
     columns = ["state", "reason", "score", "partial_score", "rounds", "rounds_grown"]
@@ -37,7 +43,8 @@ def study_of(result: gbtune.TuningResult) -> list[tuple[Any, ...]]:
 def test_the_study_is_the_same_for_one_two_and_four_cores(family: str, breast_cancer: Frame) -> None:
     # The portfolio has row sampling (subsample < 1) in most entries.
     results = [
-        gbtune.tune(*breast_cancer, family=family, n_trials=16, n_jobs=n_jobs, seed=0, **QUIET) for n_jobs in (1, 2, 4)
+        gbtune.tune(*breast_cancer, family=family, space=quick(family), n_trials=24, n_jobs=n_jobs, seed=0, **QUIET)
+        for n_jobs in (1, 2, 4)
     ]
     assert (results[0].trials["param_subsample"] < 1).sum() >= 3
     assert study_of(results[0]) == study_of(results[1]) == study_of(results[2])
@@ -46,7 +53,8 @@ def test_the_study_is_the_same_for_one_two_and_four_cores(family: str, breast_ca
 
 
 def test_twice_the_same_with_the_same_seed_and_another_with_another(mixed: Frame) -> None:
-    first, again, other = (gbtune.tune_lgbm(*mixed, n_trials=12, seed=seed, **QUIET) for seed in (0, 0, 1))
+    space = quick("lightgbm", "native")
+    first, again, other = (gbtune.tune_lgbm(*mixed, space=space, n_trials=12, seed=seed, **QUIET) for seed in (0, 0, 1))
     assert study_of(first) == study_of(again) != study_of(other)
     assert (first.predict(mixed[0]) == again.predict(mixed[0])).all()
 
@@ -60,7 +68,7 @@ def test_without_a_seed_it_is_random_and_says_which_seed_it_drew(diabetes: Frame
 def test_a_multiclass_frame_of_strings_categories_and_missing_values(family_name: str, mixed: Frame) -> None:
     X, y = mixed
     before = copy.deepcopy((X, y))
-    result = gbtune.tune(X, y, family=family_name, n_trials=5, **QUIET)
+    result = gbtune.tune(X, y, family=family_name, space=quick(family_name), n_trials=5, **QUIET)
     pd.testing.assert_frame_equal(X, before[0])
     pd.testing.assert_series_equal(y, before[1])
     assert set(result.predict(X)) <= {"low", "middle", "high"}
@@ -124,6 +132,7 @@ def test_the_gain_is_paired_with_the_baseline_by_fold(diabetes: Frame) -> None:
 @pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
 def test_a_grid_visits_each_cell_once_and_stops(family: str, diabetes: Frame) -> None:
     result = gbtune.tune(*diabetes, family=family, space="grid-mini", sampler="grid", cv=3, **QUIET)
+    assert len(result.study.trials) == 13, "the baseline and twelve cells"
     cells = [tuple(sorted(trial.params.items())) for trial in result.study.trials[1:]]
     assert len(cells) == 12 == len(set(cells))
 
@@ -143,12 +152,12 @@ def test_every_sampler_goes_with_every_pruner(sampler: Any, pruner: Any, breast_
     chosen = sampler if isinstance(sampler, str) else sampler(seed=0)
     stopper = pruner if pruner is None or isinstance(pruner, str) else pruner(min_resource=10)
     result = gbtune.tune_xgb(
-        *breast_cancer, space="core", sampler=chosen, pruner=stopper, n_trials=20, cv=4, seed=0, **QUIET
+        *breast_cancer, space=quick("xgboost"), sampler=chosen, pruner=stopper, n_trials=20, cv=4, seed=0, **QUIET
     )
     table = result.trials
     assert ((table["state"] == "pruned").sum() > 0) == (pruner is not None)
     # A value is what an unpruned evaluation of the same parameters gives.
-    plain = gbtune.Objective("xgboost", *breast_cancer, space="core", cv=4)
+    plain = gbtune.Objective("xgboost", *breast_cancer, space=quick("xgboost"), cv=4)
     for record in [r for r in map(_record, result.study.trials) if r.state == "complete" and r.kind != "baseline"][:4]:
         assert plain.evaluator.evaluate(record.params, seed=0).score == record.score
 
@@ -164,12 +173,12 @@ def test_groups_stay_together_and_time_is_not_raced(breast_cancer: Frame) -> Non
     assert "group" in grouped.record.folds.lower()
     splitter = gbtune.tune_xgb(X, y, groups=groups, cv=GroupKFold(3), n_trials=2, **QUIET)
     assert splitter.record.n_folds == 3
-    time = gbtune.tune_xgb(X, y, cv=TimeSeriesSplit(4), n_trials=12, **QUIET)
+    time = gbtune.tune_xgb(X, y, cv=TimeSeriesSplit(4), space=quick("xgboost"), n_trials=12, **QUIET)
     assert time.record.pruner == "none" and (time.trials["state"] == "complete").all()
 
 
 def test_a_hold_out_has_no_error_and_says_so(breast_cancer: Frame) -> None:
-    result = gbtune.tune_lgbm(*breast_cancer, cv=0.25, n_trials=6, **QUIET)
+    result = gbtune.tune_lgbm(*breast_cancer, cv=0.25, space=quick("lightgbm"), n_trials=6, **QUIET)
     assert result.record.n_folds == 1 and result.gain_se is None
     assert "noise cannot be told from gain" in repr(result)
 
@@ -178,7 +187,7 @@ def test_a_class_with_fewer_rows_than_folds_is_warned_about_and_learned(breast_c
     X, y = breast_cancer
     rare = y.astype(str).to_numpy(dtype=object)
     rare[:2], rare[2] = "twice", "once"
-    with pytest.warns(gbtune.GbtuneWarning, match="fewer rows than"):
+    with pytest.warns(gbtune.GbtuneWarning, match="fewer than 5 rows"):
         result = gbtune.tune_lgbm(X, rare, n_trials=3, **QUIET)
     assert {"once", "twice"} < set(result.encoder.classes)
     assert np.isfinite(result.best_score)

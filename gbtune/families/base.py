@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,8 @@ class Capabilities:
 
     Parameters
     ----------
+    parameters : frozenset of str
+        The parameters it takes: names of the library's scikit-learn class that shape the trees.
     losses : frozenset of str
         Training losses: ``"log_loss_binary"``, ``"log_loss_multiclass"``, ``"squared_error"``,
         ``"poisson"``.
@@ -56,6 +58,7 @@ class Capabilities:
         The library's metric names to ours, e.g. ``{"auc": "roc_auc"}``.
     """
 
+    parameters: frozenset[str]
     losses: frozenset[str]
     resumable: bool
     sparse: bool
@@ -168,16 +171,16 @@ class ModelFamily(abc.ABC):
         """Read what `save` wrote: an estimator that predicts the same. `task` as in `Dataset`."""
 
 
-def check_params(family: str, params: Params, known: Mapping[str, Any] | frozenset[str]) -> None:
+def check_params(family: ModelFamily | type[ModelFamily], params: Iterable[str]) -> None:
     """Raise `UnknownName` for a parameter that the family does not know.
 
     Libraries accept any name, with a warning at best, and then ignore it.
     """
+    known = family.capabilities.parameters
     for name in params:
         if name not in known:
-            raise UnknownName(
-                f"{family} parameter", name, known, "Names are those of the library's scikit-learn class."
-            )
+            hint = "Names are those of the library's scikit-learn class."
+            raise UnknownName(f"{family.name} parameter", name, known, hint)
 
 
 def probabilities(prediction: Any) -> FloatArray:

@@ -57,6 +57,7 @@ class LightGBMFamily(ModelFamily):
     default_space = "native"
     model_file = "model.txt"
     capabilities = Capabilities(
+        parameters=_TREE_PARAMS,
         losses=frozenset(_LOSSES),
         resumable=True,
         sparse=True,
@@ -243,7 +244,7 @@ def _lightgbm() -> Any:
 
 
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
-    check_params("lightgbm", params, _TREE_PARAMS)
+    check_params(LightGBMFamily, params)
     native = {
         **params,
         **_LOSSES[loss],
@@ -272,7 +273,9 @@ def _fitted(estimator: Any, booster: Any, n_classes: int) -> Any:
     estimator._Booster = booster
     estimator._n_features = estimator._n_features_in = booster.num_feature()
     estimator._evals_result, estimator._best_iteration, estimator._best_score = {}, None, {}
-    estimator._fitted_with_feature_names, estimator.fitted_ = True, True
+    # Without names of its own (sparse X), scikit-learn must not ask for them at predict time.
+    estimator._fitted_with_feature_names = booster.feature_name()[0] != "Column_0"
+    estimator.fitted_ = True
     booster.free_dataset()
     if n_classes:
         from sklearn.preprocessing import LabelEncoder

@@ -57,6 +57,7 @@ class XGBoostFamily(ModelFamily):
     default_space = "core"
     model_file = "model.ubj"
     capabilities = Capabilities(
+        parameters=_TREE_PARAMS,
         losses=frozenset(_LOSSES),
         resumable=True,
         sparse=True,
@@ -232,7 +233,7 @@ def _estimator_class(loss: str) -> Any:
 
 
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
-    check_params("xgboost", params, _TREE_PARAMS)
+    check_params(XGBoostFamily, params)
     native = {
         "max_bin": DEFAULT_MAX_BIN,
         **params,

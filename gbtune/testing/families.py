@@ -54,6 +54,7 @@ class StubFamily(ModelFamily):
     default_space = "core"
     model_file = "model.json"
     capabilities = Capabilities(
+        parameters=frozenset({"learning_rate", "split"}),
         losses=frozenset({"squared_error"}),
         resumable=True,
         sparse=False,
@@ -102,7 +103,7 @@ class StubModel:
     @classmethod
     def fit(cls, x: FloatArray, y: FloatArray, params: Params, rounds: int) -> StubModel:
         """Split at a quantile of x."""
-        check_params("stub", params, StubFamily.library_defaults)
+        check_params(StubFamily, params)
         threshold = float(np.quantile(x, params.get("split", 0.5)))
         mean, below = float(y.mean()), x <= threshold
         low = float(y[below].mean()) if below.any() else mean

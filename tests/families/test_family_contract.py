@@ -124,7 +124,8 @@ def test_binning_does_not_grow_with_the_number_of_trials(
 ) -> None:
     import gbtune
 
-    gbtune.tune(*breast_cancer, family=family_name, n_trials=12, cv=4, tracking=False, progress=False)
+    space = gbtune.SearchSpace.load("core", family=family_name).override(learning_rate=(0.1, 0.3))
+    gbtune.tune(*breast_cancer, family=family_name, space=space, n_trials=12, cv=4, tracking=False, progress=False)
     limit = 1 + 2 * 4 if family_name == "xgboost" else 1
     assert len(matrices_built) == limit, "the refit included"
 

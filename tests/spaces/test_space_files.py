@@ -121,7 +121,10 @@ def test_the_grids_have_72_and_12_cells(family):
         space = SearchSpace.load(name, family=family)
         cells = space.grid()
         assert len(cells) == len({tuple(cell.items()) for cell in cells}) == count
-        assert len(space.grid(rounds=True)) == 4 * count
+        with pytest.raises(InvalidSpace, match="n_estimators"):
+            space.grid(rounds=True)  # rounds are read off the curve
+        by_rounds = space.override(n_estimators={"grid": [100, 300]})
+        assert len(by_rounds.grid(rounds=True)) == 2 * count
 
 
 def test_the_xgboost_grid_couples_rows_and_columns():

@@ -250,7 +250,7 @@ def test_a_tuple_is_a_range_a_list_is_choices_and_a_dictionary_is_a_table():
 
 
 def test_a_new_cap_leaves_the_rounds_rounds():
-    changed = CORE.override(n_estimators=(10, 200))
+    changed = CORE.override(n_estimators={"grid": [100, 300]}).override(n_estimators=(10, 200))
     assert (changed.rounds.low, changed.rounds.high, changed.rounds.default) == (10, 200, 200)
     assert changed.rounds.grid == (100,)
     assert "n_estimators" not in changed.suggest(optuna.create_study().ask(), rounds=False)
