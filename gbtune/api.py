@@ -111,7 +111,8 @@ def tune(
         With a seed, and unless a deadline cuts in, parameters, states, rounds and values are the same for every
         `n_jobs`. None: random and asynchronous.
     n_jobs : int, optional
-        Cores used in all: trials side by side, one booster thread each. Default: the usable ones.
+        Cores used in all: trials side by side, one booster thread each. Default: the usable ones. With a seed, at
+        most eight trials run side by side.
     study : str or optuna.Study, optional
         A name, or a study that is used as it is (with its own sampler and pruner); its finished trials count.
     storage : str or optuna storage, optional
@@ -165,6 +166,8 @@ def tune(
         groups=groups,
         seed=seed,
     )
+    if isinstance(study, optuna.Study) and sampler != "grid":
+        sampler = study.sampler
     sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
     if sampling.exhaustive:
         objective.choose_rounds_from_grid()

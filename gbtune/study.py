@@ -242,13 +242,27 @@ class Runner:
     def _run_generations(self) -> None:
         size = FIRST_GENERATION
         while (count := min(size, self._remaining())) > 0 and self.clock.reason_to_stop() is None:
-            jobs = [self._ask() for _ in range(count)]
-            for job in jobs:
-                self._tasks.put(job)
-            self._wait(len(jobs))
-            for job in jobs:
+            for job in self._generation(count):
                 self._tell(job)
             size = GENERATION
+
+    def _generation(self, count: int) -> list[_Job]:
+        """Run up to `count` trials, fewer at the deadline; none is told before all have ended.
+
+        Each is asked only when a core is free, so that none is left over when time is up. That changes nothing in what
+        is asked: no result comes in between.
+        """
+        jobs: list[_Job] = []
+        running = 0
+        while True:
+            while running < self.n_jobs and len(jobs) < count and self.clock.reason_to_stop() is None:
+                jobs.append(self._ask())
+                self._tasks.put(jobs[-1])
+                running += 1
+            ended = len(self._wait(1)) if running else 0
+            if not ended:  # all have, or an interrupt leaves some behind
+                return jobs
+            running -= ended
 
     def _run_freely(self) -> None:
         running: list[_Job] = []

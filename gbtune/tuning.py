@@ -104,7 +104,7 @@ class Tuning:
                 if best is None:
                     raise self._nothing_completed(records)
                 model = self._refit(best)
-            except BaseException:
+            except Exception:
                 self._finish("failed", None, None)
                 raise
             state = "interrupted" if self.clock.interrupt.is_set() else "complete"

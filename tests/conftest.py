@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+settings.register_profile("gbtune", deadline=None)  # machines are shared: no timed assertions
+settings.load_profile("gbtune")
 
 FAMILIES = ("xgboost", "lightgbm")
 

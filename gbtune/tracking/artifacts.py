@@ -88,7 +88,7 @@ def dataset_input(study: StudyRecord) -> Any:
     if not columns or len(schema) > MAX_DATASET_SCHEMA_SIZE:
         schema = json.dumps({"mlflow_colspec": [], "n_columns": study.n_columns})
     dataset = Dataset(
-        name=f"{study.name or study.family} {study.n_rows} x {study.n_columns}".strip()[:500],
+        name=f"{study.n_rows} rows x {study.n_columns} columns",
         digest=study.data_fingerprint[:36] or "unknown",
         source_type="code",
         source=json.dumps({"tags": {}}),
