@@ -19,7 +19,7 @@ from gbtune.families import ModelFamily
 from gbtune.objective import Objective
 from gbtune.records import STUDY_KEY, StudyRecord
 from gbtune.result import TuningResult
-from gbtune.study import create_study
+from gbtune.study import Clock, create_study
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
 from gbtune.tuning import Budget, Tuning
@@ -114,7 +114,8 @@ def tune(
         Cores used in all: trials side by side, one booster thread each. Default: the usable ones. With a seed, at
         most eight trials run side by side.
     study : str or optuna.Study, optional
-        A name, or a study that is used as it is (with its own sampler and pruner); its finished trials count.
+        A name, or a study that is used as it is: its own sampler and pruner, its finished trials count, and trials
+        enqueued in it come first.
     storage : str or optuna storage, optional
         Where a named study is kept. Default: in memory.
     tracking : bool, str or Tracker, default True
@@ -152,6 +153,7 @@ def tune(
     """
     if unknown:
         raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
+    started = time.monotonic()
     budget = _budget(n_trials, timeout, n_jobs)
     tracker = _tracker(tracking, register)
     objective = Objective(
@@ -166,9 +168,9 @@ def tune(
         groups=groups,
         seed=seed,
     )
-    if isinstance(study, optuna.Study) and sampler != "grid":
-        sampler = study.sampler
     sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
+    if isinstance(study, optuna.Study) and not sampling.exhaustive:
+        sampling = samplers.resolve_sampler(study.sampler, objective.space, study_seed=objective.study_seed)
     if sampling.exhaustive:
         objective.choose_rounds_from_grid()
     elif budget.n_trials is None and budget.timeout is None:
@@ -181,10 +183,22 @@ def tune(
             pruner, n_rows=objective.data.n_rows, exchangeable=objective.evaluator.folds.exchangeable
         ),
         direction=objective.direction,
-        default_name=f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
     )
     _check_same_problem(opened, objective)
-    tuning = Tuning(objective, opened, sampling, budget, tracker, register=register, progress=progress)
+    tuning = Tuning(
+        objective,
+        opened,
+        sampling,
+        budget,
+        tracker,
+        clock=Clock(budget.timeout, started),
+        name=opened.study_name
+        if study is not None
+        else f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        register=register,
+        progress=progress,
+    )
     return tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
 
 
@@ -294,7 +308,9 @@ def _check_same_problem(study: optuna.Study, objective: Objective) -> None:
     text = study.user_attrs.get(STUDY_KEY)
     if text is None:
         return
-    then, now = StudyRecord.from_json(text), objective.describe(study)
+    then = StudyRecord.from_json(text)
+    folds = objective.evaluator.folds.first(then.n_folds)
+    now = objective.describe(study, folds_fingerprint=folds.fingerprint)
     for what in ("family", "metric", "data_fingerprint", "folds_fingerprint"):
         if getattr(then, what) != getattr(now, what):
             raise InvalidArgument(

@@ -13,11 +13,12 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gbtune.errors import GbtuneError
+from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.families.base import FoldFit, ModelFamily, Prepared
 from gbtune.metrics import Metric, training_loss
 from gbtune.records import CVResult, FloatArray, Folds, thin
@@ -160,6 +161,7 @@ class Evaluator:
         rounds: Rounds | None = None,
         schedule: Schedule = "folds",
         interrupted: Callable[[], str | None] = lambda: None,
+        workers: int = 1,
     ) -> CVResult:
         """Evaluate one configuration.
 
@@ -179,6 +181,8 @@ class Evaluator:
             Fold after fold, or all folds in lock-step.
         interrupted : callable, optional
             Asked after every round; a reason ends the evaluation.
+        workers : int, default 1
+            In lock-step, so many folds grow side by side.
 
         Returns
         -------
@@ -192,7 +196,7 @@ class Evaluator:
         GbtuneError
             If the validation loss is not finite.
         """
-        run = _Evaluation(self, params, seed, report, rounds or self.rounds, interrupted)
+        run = _Evaluation(self, params, seed, report, rounds or self.rounds, interrupted, workers)
         return run.by_folds() if schedule == "folds" else run.by_rounds()
 
 
@@ -211,8 +215,9 @@ class _Evaluation:
         report: Report | None,
         rounds: Rounds,
         interrupted: Callable[[], str | None],
+        workers: int,
     ) -> None:
-        self.owner, self.params, self.seed = evaluator, params, seed
+        self.owner, self.params, self.seed, self.workers = evaluator, params, seed, workers
         self.report, self.rounds, self.interrupted = report, rounds, interrupted
         self.patience = patience(params)
         self.native = evaluator.metric.loss is not None and evaluator.metric.loss == _MEASURED_BY[evaluator.loss]
@@ -247,8 +252,7 @@ class _Evaluation:
                 self._start_fold(fold)
             while True:
                 grown = min(self.rounds.cap, grown + ROUNDS_PER_STEP)
-                for fold in range(n_folds):
-                    self._grow(fold, grown)
+                self._grow_together(grown)
                 stop = self._early_stop(n_folds)
                 if stop is not None or grown == self.rounds.cap:
                     return self._result("complete", n_folds, stop or grown, None)
@@ -271,11 +275,11 @@ class _Evaluation:
 
         def on_round(fit: FoldFit) -> bool:
             nonlocal best, best_round
-            if (reason := self.interrupted()) is not None:
-                raise _Interrupted(reason)
             done = fit.rounds
             if not self.native and done in self.checkpoints:
                 checked[done] = self._score(self.owner.metric, fit.predict(), valid_rows)
+            if (reason := self.interrupted()) is not None:
+                raise _Interrupted(reason)
             if own_stop:
                 loss = fit.last_loss
                 if loss < best:
@@ -285,12 +289,24 @@ class _Evaluation:
 
         self.fits[fold].grow(rounds, on_round)
 
+    def _grow_together(self, rounds: int) -> None:
+        folds = range(len(self.fits))
+        if self.workers == 1:
+            for fold in folds:
+                self._grow(fold, rounds)
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(lambda fold: self._grow(fold, rounds), folds))
+
     def _score(self, metric: Metric, prediction: FloatArray, rows: Any) -> float:
         started = time.perf_counter()
         weight = self.owner.data.sample_weight
-        value = metric.score(self.owner.data.y[rows], prediction, None if weight is None else weight[rows])
-        self.score_seconds += time.perf_counter() - started
-        return value
+        try:
+            return metric.score(self.owner.data.y[rows], prediction, None if weight is None else weight[rows])
+        except InvalidArgument:  # not a number on this fold, at these rounds: it cannot be the best
+            return math.nan
+        finally:
+            self.score_seconds += time.perf_counter() - started
 
     # -- the mean curve -------------------------------------------------------------------------------------
 
@@ -351,7 +367,7 @@ class _Evaluation:
         return int(better(mean)), values
 
     def _reported(self, step: int, stop: int, n_folds: int, *, latest: bool = False) -> bool:
-        if self.report is None:
+        if self.report is None or not self._scores(n_folds, stop)[0]:  # before the first choice of rounds
             return False
         best, values = self._best(n_folds, stop)
         at = values.shape[1] - 1 if latest else best

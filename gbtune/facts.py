@@ -161,7 +161,9 @@ def find_warnings(
                     "a wider range may do better."
                 )
         still_improving = best.rounds_grown and best.rounds >= max(best.rounds_grown)
-        if still_improving and best.kind != "baseline" and "n_estimators" not in best.sampled:
+        parameters = facts.study.space_definition.get("parameters")
+        read_off = parameters is None or parameters.get("n_estimators", {}).get("kind") == "rounds"
+        if still_improving and best.kind != "baseline" and read_off:
             found.append(
                 f"The score was still improving at the last of {best.rounds} rounds: "
                 "a higher cap of n_estimators may do better."

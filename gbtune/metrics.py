@@ -233,7 +233,8 @@ def metric_named(name: str, native_names: Mapping[str, str] | None = None) -> Me
     ('log_loss', 'minimize')
     """
     native = native_names or {}
-    ours = name if name in METRICS else ALIASES.get(name, native.get(name, name))
+    ours = name if name in METRICS else native.get(name, name)
+    ours = ours if ours in METRICS else ALIASES.get(ours, ours)
     if ours not in METRICS:
         raise UnknownName(
             "metric",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import threading
 import time
@@ -32,6 +33,14 @@ ROUNDS = "n_estimators"
 
 
 @dataclasses.dataclass(frozen=True)
+class Claim:
+    """Who trains a configuration: the first trial that asks for it. The others wait for the result."""
+
+    number: int
+    result: Future[CVResult] = dataclasses.field(default_factory=Future)
+
+
+@dataclasses.dataclass(frozen=True)
 class Proposal:
     """One configuration that a trial asks for.
 
@@ -43,17 +52,28 @@ class Proposal:
         Those that Optuna chose.
     kind, provenance : str
         As in `TrialRecord`.
+    claim : Claim
+        Who trains it.
     """
 
     params: Mapping[str, Any]
     sampled: tuple[str, ...]
     kind: str
     provenance: str
+    claim: Claim
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for equal configurations; the baseline has its own number of rounds."""
-        return (self.kind == BASELINE, *sorted(self.params.items()))
+    def record(self, trial: optuna.Trial, objective: Objective, started_at: int) -> TrialRecord:
+        """Return the record of the trial as it begins."""
+        return TrialRecord(
+            trial.number,
+            "running",
+            dict(self.params),
+            kind=self.kind,
+            provenance=self.provenance,
+            sampled=self.sampled,
+            n_folds=len(objective.evaluator.folds),
+            started_at=started_at,
+        )
 
 
 class Objective:
@@ -127,6 +147,11 @@ class Objective:
         loaded = SearchSpace.load(self.family.default_space if space is None else space, family=self.family.name)
         check_params(self.family, (parameter.name for parameter in loaded.parameters if parameter.name != ROUNDS))
         data = Dataset.from_arrays(X, y, task=task, sample_weight=sample_weight, groups=groups)
+        if data.task not in loaded.tasks:
+            raise InvalidArgument(
+                f"Space {loaded.key} is for {', '.join(loaded.tasks)}, and this is a {data.task} task. Choose another "
+                f"space, or task= if the target was misread."
+            )
         # Parameters of categorical splits do nothing without categorical columns.
         self.space = loaded if data.categorical else loaded.without_categorical()
         resolved = metrics.resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
@@ -135,8 +160,10 @@ class Objective:
             metrics.check_metric_fits_data(each, data, folds)
         rounds = rounds_of(self.space, self.family.default_rounds)
         self.evaluator = Evaluator(self.family, data, folds, resolved, rounds, threads=threads)
+        self.baseline_rounds = self.family.default_rounds
         self.interrupted: Callable[[], str | None] = lambda: None
-        self._results: dict[tuple[Any, ...], Future[tuple[int, CVResult]]] = {}
+        self.fold_workers = 1
+        self._claims: dict[tuple[Any, ...], Claim] = {}
         self._lock = threading.Lock()
 
     # -- what it works on -----------------------------------------------------------------------------------
@@ -169,11 +196,15 @@ class Objective:
 
     def limit(self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None) -> None:
         """Keep to the first folds, a cap on rounds and a floor on the learning rate. Before the first trial."""
+        if rounds.cap < self.evaluator.rounds.cap:  # what is too much for a trial is too much for the baseline
+            self.baseline_rounds = min(self.baseline_rounds, rounds.cap)
         self.evaluator = self.evaluator.limited(n_folds, rounds)
         rate = self.space.distributions(rounds=False).get("learning_rate")
         if lowest_learning_rate is None or not isinstance(rate, optuna.distributions.FloatDistribution):
             return
         low = min(lowest_learning_rate, rate.high / 2)
+        if rate.step is not None:
+            low = rate.low + math.ceil((low - rate.low) / rate.step) * rate.step
         if low > rate.low:
             self.space = self.space.override(learning_rate=(low, rate.high))
 
@@ -188,10 +219,13 @@ class Objective:
 
     def propose(self, trial: optuna.Trial) -> Proposal:
         """Ask the trial for its parameters."""
-        sampled = self.space.suggest(trial, rounds=False)
-        kind = trial.user_attrs.get(KIND_KEY, "sampled")
-        params = dict(self.family.library_defaults) if kind == BASELINE else sampled
-        return Proposal(params, tuple(trial.params), kind, trial.user_attrs.get(PROVENANCE_KEY, ""))
+        params = self.space.suggest(trial, rounds=False)
+        kind, sampled = trial.user_attrs.get(KIND_KEY, "sampled"), tuple(trial.params)
+        if kind == BASELINE:  # the trial's own parameters are the nearest point of the space, for the sampler
+            params, sampled = dict(self.family.library_defaults), ()
+        with self._lock:
+            claim = self._claims.setdefault(self._key(kind, params), Claim(trial.number))
+        return Proposal(params, sampled, kind, trial.user_attrs.get(PROVENANCE_KEY, ""), claim)
 
     def evaluate(self, trial: optuna.Trial, proposal: Proposal) -> float:
         """Evaluate a proposal of `trial` and write its record.
@@ -206,18 +240,9 @@ class Objective:
                 f"The study's direction must be {self.direction!r} for the metric {self.metric.name}, "
                 f"got {trial.study.direction.name.lower()!r}. Run: optuna.create_study(direction={self.direction!r})"
             )
-        record = TrialRecord(
-            trial.number,
-            "running",
-            dict(proposal.params),
-            kind=proposal.kind,
-            provenance=proposal.provenance,
-            sampled=proposal.sampled,
-            n_folds=len(self.evaluator.folds),
-            started_at=_now(),
-        )
+        record = proposal.record(trial, self, _now())
         try:
-            first, result = self._evaluated_once(trial, proposal, record)
+            result = self._evaluated_once(trial, proposal, record)
         except Exception:
             _write(trial, dataclasses.replace(record, state="failed", error=traceback.format_exc(), ended_at=_now()))
             raise
@@ -226,41 +251,43 @@ class Objective:
             reason = "race"
         outcome = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
         outcome.update(state="complete" if result.state == "complete" else "pruned", reason=reason)
-        if first != trial.number:
-            outcome.update(duplicate_of=first, seconds={}, rounds_grown=())
+        if proposal.claim.number != trial.number:
+            outcome.update(duplicate_of=proposal.claim.number, seconds={}, rounds_grown=())
         _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()))
         if result.score is None:
             raise optuna.TrialPruned(f"stopped by the {reason} after {len(result.fold_scores)} folds")
         return result.score
 
-    def _evaluated_once(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> tuple[int, CVResult]:
-        """Evaluate, or wait for the result of the same configuration; return who trained it and the result."""
-        with self._lock:
-            known = self._results.get(proposal.key)
-            if known is None:
-                future = self._results[proposal.key] = Future()
-        if known is not None:
-            return known.result()
+    def _evaluated_once(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> CVResult:
+        """Evaluate, or wait for the result of the trial that claimed the same configuration."""
+        claim = proposal.claim
+        if claim.number != trial.number:
+            return claim.result.result()
         try:
             result = self._train(trial, proposal, record)
         except BaseException as error:
-            self._forget(proposal)
-            future.set_exception(error)
+            self._release(proposal)
+            claim.result.set_exception(error)
             raise
         if result.state == "stopped":
-            self._forget(proposal)  # it was not this configuration's fault: it may be tried again
-        future.set_result((trial.number, result))
-        return trial.number, result
+            self._release(proposal)  # it was not this configuration's fault: it may be tried again
+        claim.result.set_result(result)
+        return result
 
-    def _forget(self, proposal: Proposal) -> None:
+    def _release(self, proposal: Proposal) -> None:
         with self._lock:
-            del self._results[proposal.key]
+            del self._claims[self._key(proposal.kind, proposal.params)]
+
+    @staticmethod
+    def _key(kind: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Equal for equal configurations; the baseline has its own number of rounds."""
+        return (kind == BASELINE, *sorted(params.items()))
 
     def _train(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> CVResult:
         protocol = protocol_of(trial.study.pruner)
         rounds = None
         if proposal.kind == BASELINE:
-            rounds = Rounds.exactly(self.family.default_rounds)
+            rounds = Rounds.exactly(self.baseline_rounds)
         params = dict(proposal.params)
         if ROUNDS in params:  # of an ordinary kind: a number to try, not a curve to read
             rounds = Rounds.exactly(int(params.pop(ROUNDS)))
@@ -271,6 +298,7 @@ class Objective:
             rounds=rounds,
             schedule=self.schedule or protocol.schedule,
             interrupted=self.interrupted,
+            workers=self.fold_workers,
         )
 
     def _reporter(

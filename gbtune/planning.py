@@ -20,6 +20,9 @@ SEARCH_SHARE = 0.7
 """Of the time; the rest is for the refit, for trials that are cut, and for writing."""
 WANTED_TRIALS = {5: 12, 3: 8, 1: 8}
 """Folds to full trials that must fit. Racing makes about twice as many of them."""
+FEWEST_TRIALS, ENOUGH_ROUNDS = 3, 100
+"""Trials are given up, down to three, before the cap on rounds falls below a hundred."""
+LEAST_ROUNDS = 10
 ROUNDS_TIMES_RATE = 10.0
 """Below 10 / cap a learning rate cannot come near its best within the cap."""
 
@@ -60,6 +63,9 @@ def make_plan(
 ) -> Plan:
     """Decide on folds, round cap and slowest learning rate.
 
+    The plan depends on the speed of the machine and on `n_jobs`. To be independent of both, choose `cv` and leave out
+    the timeout.
+
     Parameters
     ----------
     evaluator : Evaluator
@@ -92,7 +98,9 @@ def make_plan(
         if round_budget >= _wanted(folds) * folds * typical:
             return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, n_folds, folds, None, None))
     folds = options[-1]
-    cap = max(20, min(rounds.cap, int(round_budget / (_wanted(folds) * folds))))
+    affordable = round_budget / folds
+    cap = max(affordable / _wanted(folds), min(ENOUGH_ROUNDS, affordable / FEWEST_TRIALS))
+    cap = min(rounds.cap, max(LEAST_ROUNDS, int(cap)))
     if rounds.choices or cap >= typical:
         return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, n_folds, folds, None, None))
     floor = ROUNDS_TIMES_RATE / cap

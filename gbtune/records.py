@@ -241,8 +241,12 @@ class StudyRecord(_JsonRecord):
         The budget.
     n_jobs : int
         Cores in use.
+    max_rounds : int
+        The cap on boosting rounds; 0 when unknown.
+    lowest_learning_rate : float or None
+        The plan's floor.
     plan : str
-        The printed line: what was chosen and why.
+        The printed line: what was given up to fit the time, and why.
     versions : mapping of str to str
         Library versions.
     started_at : int
@@ -274,6 +278,8 @@ class StudyRecord(_JsonRecord):
     n_trials: int | None = None
     timeout: float | None = None
     n_jobs: int = 1
+    max_rounds: int = 0
+    lowest_learning_rate: float | None = None
     plan: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started_at: int = 0

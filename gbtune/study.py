@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 
 from gbtune.errors import InvalidArgument, StudyFailed
 from gbtune.objective import BASELINE, KIND_KEY, PROVENANCE_KEY, Objective, Proposal
+from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, Direction, TrialRecord
 
 FIRST_GENERATION, GENERATION = 4, 8
@@ -46,11 +47,13 @@ class Clock:
     Parameters
     ----------
     timeout : float or None
-        Seconds from now; None: for ever.
+        Seconds from the start; None: for ever.
+    started : float, optional
+        A reading of `time.monotonic`. Default: now.
     """
 
-    def __init__(self, timeout: float | None) -> None:
-        self.started, self.timeout = time.monotonic(), timeout
+    def __init__(self, timeout: float | None, started: float | None = None) -> None:
+        self.started, self.timeout = time.monotonic() if started is None else started, timeout
         self.reserved = 0.0
         """Seconds at the end that belong to the refit."""
         self.interrupt = threading.Event()
@@ -206,26 +209,36 @@ class Runner:
     ) -> None:
         self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
         self.points, self.exhaustive = deque(points), exhaustive
-        self.n_trials, self.n_jobs, self.generations = n_trials, n_jobs, generations
+        self.n_trials, self.generations = n_trials, generations
+        self.workers, self.first_size, self.size = n_jobs, FIRST_GENERATION, GENERATION
+        if generations and protocol_of(study.pruner).schedule == "rounds":
+            # Such pruners look at running trials too: one trial at a time, its folds side by side.
+            self.workers, self.first_size, self.size = 1, 1, 1
+            objective.fold_workers = n_jobs
         self.finished = len(study.get_trials(deepcopy=False, states=_FINISHED))
         # Trials that the study's owner enqueued come first: Optuna hands them out in that order.
         self.waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-        self.asked = 0
+        self.open: list[_Job] = []
         self.failures: list[str] = []
-        self.stopped = False
+        self.failure: StudyFailed | None = None
+        self.failure_cause: BaseException | None = None
+        self.failed = self.stopped = False
+        self.give_up: float | None = None
         self._tasks: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Run until the budget is used up, the points are (when exhaustive), or an interrupt.
 
+        Whatever happens, no trial of this runner is left running.
+
         Raises
         ------
         StudyFailed
             If the baseline fails, or five trials in a row; from the first error.
         """
-        self.objective.interrupted = self.clock.reason_to_stop
-        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.n_jobs)]
+        self.objective.interrupted = self._reason_to_stop
+        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.workers)]
         for worker in workers:
             worker.start()
         try:
@@ -234,17 +247,25 @@ class Runner:
             else:
                 self._run_freely()
         finally:
+            self.failed = True  # what still trains stops at its next round
+            for job in list(self.open):
+                self._tell(job)
             for _ in workers:
                 self._tasks.put(None)
+        if self.failure is not None:
+            raise self.failure from self.failure_cause
+
+    def _reason_to_stop(self) -> str | None:
+        return "failure" if self.failed else self.clock.reason_to_stop()
 
     # -- the two ways ---------------------------------------------------------------------------------------
 
     def _run_generations(self) -> None:
-        size = FIRST_GENERATION
-        while (count := min(size, self._remaining())) > 0 and self.clock.reason_to_stop() is None:
+        size = self.first_size
+        while (count := min(size, self._remaining())) > 0 and self._reason_to_stop() is None:
             for job in self._generation(count):
                 self._tell(job)
-            size = GENERATION
+            size = self.size
 
     def _generation(self, count: int) -> list[_Job]:
         """Run up to `count` trials, fewer at the deadline; none is told before all have ended.
@@ -255,33 +276,31 @@ class Runner:
         jobs: list[_Job] = []
         running = 0
         while True:
-            while running < self.n_jobs and len(jobs) < count and self.clock.reason_to_stop() is None:
+            while running < self.workers and len(jobs) < count and self._reason_to_stop() is None:
                 jobs.append(self._ask())
                 self._tasks.put(jobs[-1])
                 running += 1
-            ended = len(self._wait(1)) if running else 0
-            if not ended:  # all have, or an interrupt leaves some behind
+            ended = self._wait() if running else None
+            if ended is None:  # all have, or an interrupt leaves some behind
                 return jobs
-            running -= ended
+            running -= 1
 
     def _run_freely(self) -> None:
-        running: list[_Job] = []
+        running = 0
         while True:
-            while len(running) < self.n_jobs and self._remaining() > len(running):
-                if self.clock.reason_to_stop() is not None:
-                    break
-                running.append(self._ask())
-                self._tasks.put(running[-1])
-            if not running:
+            while running < self.workers and self._remaining() > running and self._reason_to_stop() is None:
+                self._tasks.put(self._ask())
+                running += 1
+            ended = self._wait() if running else None
+            if ended is None:
                 return
-            for job in self._wait(1) or list(running):  # nothing came back: an interrupt leaves them behind
-                running.remove(job)
-                self._tell(job)
+            running -= 1
+            self._tell(ended)
 
     def _remaining(self) -> int:
         if self.stopped:
             return 0
-        by_points = len(self.points) + self.waiting if self.exhaustive else 1 << 30
+        by_points = len(self.points) + self.waiting + len(self.open) if self.exhaustive else 1 << 30
         return by_points if self.n_trials is None else min(by_points, self.n_trials - self.finished)
 
     # -- one trial ------------------------------------------------------------------------------------------
@@ -296,7 +315,9 @@ class Runner:
                 self.study.enqueue_trial(dict(point.params), user_attrs=attributes)
         trial = self.study.ask()
         # Here, not in the worker: independent sampling draws from one stream, which must be in order.
-        return _Job(trial, self.objective.propose(trial))
+        job = _Job(trial, self.objective.propose(trial))
+        self.open.append(job)
+        return job
 
     def _work(self) -> None:
         while (job := self._tasks.get()) is not None:
@@ -307,28 +328,28 @@ class Runner:
                 job.state = TrialState.PRUNED
             except BaseException as error:
                 job.error, job.state = error, TrialState.FAIL
+                if job.proposal.kind == BASELINE:
+                    self.failed = True  # nothing to compare with: the others need not go on
             self._done.put(job)
 
-    def _wait(self, count: int) -> list[_Job]:
-        """Return `count` finished jobs, or fewer when an interrupt's second is over."""
-        finished: list[_Job] = []
-        give_up: float | None = None
-        while len(finished) < count:
-            if give_up is None and self.clock.interrupt.is_set():
-                give_up = time.monotonic() + INTERRUPT_SECONDS
-            if give_up is not None and time.monotonic() > give_up:
-                break
+    def _wait(self) -> _Job | None:
+        """Return the next job that has ended, or None when an interrupt's second is over."""
+        while True:
+            if self.give_up is None and self.clock.interrupt.is_set():
+                self.give_up = time.monotonic() + INTERRUPT_SECONDS
+            if self.give_up is not None and time.monotonic() > self.give_up:
+                return None
             with contextlib.suppress(queue.Empty):
-                finished.append(self._done.get(timeout=0.05))
-        return finished
+                return self._done.get(timeout=0.05)
 
     def _tell(self, job: _Job) -> None:
         state, number = job.state, job.trial.number
-        if state is None:  # left behind by an interrupt, in the middle of a long round
+        if state is None:  # left behind in the middle of a long round
             state = TrialState.PRUNED
-            self._write_unfinished(job, "pruned", "interrupt", None)
+            self._write_unfinished(job, "pruned", self.clock.reason_to_stop() or "failure", None)
         elif state == TrialState.FAIL and TRIAL_KEY not in job.trial.user_attrs:  # it failed before it began
             self._write_unfinished(job, "failed", None, "".join(traceback.format_exception(job.error)))
+        self.open.remove(job)
         try:
             self.study.tell(job.trial, job.value, state)
         except RuntimeError as error:
@@ -343,18 +364,11 @@ class Runner:
 
     def _write_unfinished(self, job: _Job, state: Any, reason: str | None, error: str | None) -> None:
         now = time.time_ns() // 1_000_000
-        record = TrialRecord(
-            job.trial.number,
-            state,
-            dict(job.proposal.params),
-            kind=job.proposal.kind,
-            provenance=job.proposal.provenance,
-            sampled=job.proposal.sampled,
-            reason=reason,
-            error=error,
-            n_folds=len(self.objective.evaluator.folds),
-            started_at=now,
-            ended_at=now,
+        text = job.trial.user_attrs.get(TRIAL_KEY)
+        begun = job.proposal.record(job.trial, self.objective, now) if text is None else TrialRecord.from_json(text)
+        partial = sum(begun.fold_scores) / len(begun.fold_scores) if begun.fold_scores else None
+        record = dataclasses.replace(
+            begun, state=state, reason=reason, error=error, partial_score=partial, ended_at=now
         )
         job.trial.set_user_attr(TRIAL_KEY, record.to_json())
 
@@ -363,6 +377,8 @@ class Runner:
             self.failures.clear()
             return
         self.failures.append(record.error or "")
-        if record.kind == BASELINE or len(self.failures) >= FAILURES_IN_A_ROW:
-            what = "The baseline failed" if record.kind == BASELINE else f"{FAILURES_IN_A_ROW} trials in a row failed"
-            raise StudyFailed(f"{what}; the first error was:\n{self.failures[0]}") from job.error
+        baseline = record.kind == BASELINE
+        if self.failure is None and (baseline or len(self.failures) >= FAILURES_IN_A_ROW):
+            what = "The baseline failed" if baseline else f"{FAILURES_IN_A_ROW} trials in a row failed"
+            self.failure = StudyFailed(f"{what}; the first error was:\n{self.failures[0]}")
+            self.failure_cause, self.failed = job.error, True

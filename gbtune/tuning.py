@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from typing import Any
 
 import optuna
 
-from gbtune.errors import BudgetTooSmall, StudyFailed
+from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
+from gbtune.evaluation import Rounds
 from gbtune.facts import best_record, collect_facts, read_records
 from gbtune.objective import BASELINE, Objective
 from gbtune.planning import Plan, make_plan
@@ -54,6 +56,10 @@ class Tuning:
         Trials, seconds, cores.
     tracker : Tracker or None
         Told everything.
+    clock : Clock
+        Running since the call began.
+    name : str
+        Of the study, for people.
     register : str, optional
         Name in the model registry.
     progress : bool, default True
@@ -68,12 +74,14 @@ class Tuning:
         budget: Budget,
         tracker: Tracker | None,
         *,
+        clock: Clock,
+        name: str,
         register: str | None = None,
         progress: bool = True,
     ) -> None:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
         self.tracker, self.register, self.progress = tracker, register, progress
-        self.clock = Clock(budget.timeout)
+        self.clock, self.name = clock, name
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
         large = data.n_rows * data.n_columns >= PARALLEL_REFIT_CELLS
@@ -104,8 +112,8 @@ class Tuning:
                 if best is None:
                     raise self._nothing_completed(records)
                 model = self._refit(best)
-            except Exception:
-                self._finish("failed", None, None)
+            except BaseException:
+                self._finish("interrupted" if self.clock.interrupt.is_set() else "failed", None, None)
                 raise
             state = "interrupted" if self.clock.interrupt.is_set() else "complete"
             receipt = self._finish(state, model, example)
@@ -114,23 +122,37 @@ class Tuning:
     # -- before the first trial -----------------------------------------------------------------------------
 
     def _plan(self, may_drop_folds: bool) -> None:
-        objective = self.objective
+        objective, before = self.objective, self._record_before()
         self.clock.reserved = self._writing_seconds()
-        self.plan = make_plan(
-            objective.evaluator,
-            timeout=self.clock.left,
-            n_jobs=self.budget.n_jobs,
-            may_drop_folds=may_drop_folds,
-            seed=objective.study_seed,
-            interrupted=self.clock.reason_to_stop,
-        )
-        objective.limit(self.plan.n_folds, self.plan.rounds, self.plan.lowest_learning_rate)
-        self._reserve(self.plan.seconds_per_round or 0.0, objective.family.default_rounds)
+        if before is not None:  # trials of one study are compared: they keep to one plan
+            rounds = objective.evaluator.rounds
+            if before.max_rounds and before.max_rounds != rounds.cap:
+                rounds = Rounds(before.max_rounds)
+            self.plan = Plan(before.n_folds, rounds, before.lowest_learning_rate, None, before.plan)
+        else:
+            self.plan = make_plan(
+                objective.evaluator,
+                timeout=self.clock.left,
+                n_jobs=self.budget.n_jobs,
+                may_drop_folds=may_drop_folds,
+                seed=objective.study_seed,
+                interrupted=self.clock.reason_to_stop,
+            )
+        # The cells of a grid are what they are: no floor for them.
+        floor = None if self.sampling.exhaustive else self.plan.lowest_learning_rate
+        objective.limit(self.plan.n_folds, self.plan.rounds, floor)
+        self._reserve(self.plan.seconds_per_round or 0.0, objective.baseline_rounds)
+
+    def _record_before(self) -> StudyRecord | None:
+        text = self.study.user_attrs.get(STUDY_KEY)
+        return None if text is None else StudyRecord.from_json(text)
 
     def _start(self) -> StudyRecord:
-        text = self.study.user_attrs.get(STUDY_KEY)
-        before = None if text is None else StudyRecord.from_json(text)
+        before = self._record_before()
         details = {
+            "name": self.name,
+            "max_rounds": self.plan.rounds.cap,
+            "lowest_learning_rate": self.plan.lowest_learning_rate,
             "sampler": self.sampling.name,
             "pruner": describe_pruner(self.study.pruner),
             "n_trials": self.budget.n_trials,
@@ -138,7 +160,9 @@ class Tuning:
             "n_jobs": self.budget.n_jobs,
             "plan": self.plan.reason,
         }
-        record = self.objective.describe(self.study, **details, **({"uid": before.uid} if before else {}))
+        record = self.objective.describe(
+            self.study, **{**details, **({"uid": before.uid, "name": before.name} if before else {})}
+        )
         self.study.set_user_attr(STUDY_KEY, record.to_json())
         if self.tracker is not None:
             self.tracker.study_started(record)
@@ -150,8 +174,7 @@ class Tuning:
         known = {record.kind for record in read_records(self.study)[1]}
         points = []
         if BASELINE not in known:
-            # Stored at its projection into the space, which the sampler can learn from; evaluated as it is.
-            points.append(Point(space.project(self.objective.family.library_defaults), BASELINE, "library default"))
+            points.append(Point(self._baseline_point(), BASELINE, "library default"))
         if self.sampling.exhaustive:
             return points + [Point(cell, "grid") for cell in self.sampling.points]
         seen: list[dict[str, Any]] = []
@@ -161,6 +184,16 @@ class Tuning:
                 seen.append(projected)
                 points.append(Point(projected, "portfolio", entry.provenance))
         return points
+
+    def _baseline_point(self) -> dict[str, Any]:
+        """Return the point of the space at which the sampler sees the baseline, which is evaluated as it is.
+
+        What lies outside the space, such as LightGBM's unlimited depth, is seen at the space's default. A trial
+        without parameters would be worse: multivariate TPE models only what all trials have in common.
+        """
+        ours, space = self.objective.family.library_defaults, self.objective.space
+        clipped = space.project(ours)
+        return space.project({name: value for name, value in clipped.items() if ours.get(name) == value})
 
     # -- trials ---------------------------------------------------------------------------------------------
 
@@ -239,12 +272,21 @@ class Tuning:
         )
 
     def _finish(self, state: Any, model: Any, example: Any) -> Receipt:
+        """Tell the tracker the end. A report or tracker that breaks costs no model: it is a warning."""
         if self.tracker is None:
             return Receipt()
+        try:
+            return self.tracker.study_finished(self._outcome(state, model, example))
+        except Exception as error:
+            problem = f"The end of the study was not tracked ({type(error).__name__}: {error})."
+            warnings.warn(problem, GbtuneWarning, stacklevel=2)
+            return Receipt(problems=(problem,))
+
+    def _outcome(self, state: Any, model: Any, example: Any) -> StudyOutcome:
         facts = collect_facts(self.study, seconds=self.clock.elapsed)
         summary = summary_markdown(facts)
         gain, gain_se = facts.gain or (None, None)
-        outcome = StudyOutcome(
+        return StudyOutcome(
             state=state,
             best=facts.best,
             best_params=facts.best_params,
@@ -258,7 +300,6 @@ class Tuning:
             ended_at=time.time_ns() // 1_000_000,
             register=self.register,
         )
-        return self.tracker.study_finished(outcome)
 
     def _bundle(self, model: Any, example: Any, best_params: Any) -> ModelBundle:
         objective, found = self.objective, versions()
@@ -312,8 +353,10 @@ class Tuning:
         errors = [record.error for record in records if record.error]
         if errors:
             return StudyFailed(f"No trial completed; the first error was:\n{errors[0]}")
+        if self.budget.timeout is None:
+            return StudyFailed(f"No trial completed: all {len(records)} were pruned. Choose a milder pruner.")
         evaluator = self.objective.evaluator
-        rounds = self.objective.family.default_rounds
+        rounds = self.objective.baseline_rounds
         needed = self.clock.elapsed + (self.plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + 1.5)
         return BudgetTooSmall(
             f"Not even the library's default model was evaluated within timeout={self.budget.timeout:g} s: it needs "

@@ -13,7 +13,7 @@ from gbtune.data import Dataset
 from gbtune.errors import GbtuneError
 from gbtune.evaluation import Evaluator, Rounds, patience
 from gbtune.families import FoldFit
-from gbtune.metrics import resolve_metrics
+from gbtune.metrics import Metric, resolve_metrics
 from gbtune.resampling import make_folds
 from gbtune.seeds import seed as derive_seed
 from gbtune.testing.families import StubFamily
@@ -230,3 +230,43 @@ def test_weights_count_in_training_and_in_evaluation(
     assert fits[1].predict().mean() > fits[0].predict().mean()
     expected = log_loss(data.y[valid], fits[1].predict(), sample_weight=weight[valid])
     assert result.fold_scores[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("rounds", [Rounds.exactly(35), Rounds.among([15, 40])])
+def test_lock_step_with_chosen_rounds_reports_once_they_are_reached(
+    rounds: Rounds, breast_cancer: tuple[pd.DataFrame, pd.Series]
+) -> None:
+    steps: list[int] = []
+    tool = evaluator("lightgbm", breast_cancer, "roc_auc", rounds=rounds)
+    together = tool.evaluate(
+        PARAMS["lightgbm"], seed=0, schedule="rounds", report=lambda step, value, scores: steps.append(step) is not None
+    )
+    assert together.score == tool.evaluate(PARAMS["lightgbm"], seed=0).score
+    assert all(step >= rounds.choices[0] for step in steps)
+
+
+def test_folds_side_by_side_give_the_same_score(breast_cancer: tuple[pd.DataFrame, pd.Series]) -> None:
+    tool = evaluator("xgboost", breast_cancer, "f1")
+    alone = tool.evaluate(PARAMS["xgboost"], seed=0, schedule="rounds")
+    beside = tool.evaluate(PARAMS["xgboost"], seed=0, schedule="rounds", workers=3)
+    assert alone.score == beside.score and alone.rounds_grown == beside.rounds_grown
+
+
+@pytest.mark.parametrize("call", range(1, 60, 7))
+def test_lock_step_can_be_interrupted_anywhere(call: int, breast_cancer: tuple[pd.DataFrame, pd.Series]) -> None:
+    calls = iter(range(10_000))
+    result = evaluator("xgboost", breast_cancer, "roc_auc").evaluate(
+        PARAMS["xgboost"], seed=0, schedule="rounds", interrupted=lambda: "deadline" if next(calls) >= call else None
+    )
+    assert (result.state, result.reason, result.score) == ("stopped", "deadline", None)
+
+
+def test_a_metric_that_is_not_a_number_at_some_rounds_is_not_the_best_there(
+    breast_cancer: tuple[pd.DataFrame, pd.Series],
+) -> None:
+    def correlation(y: np.ndarray, prediction: np.ndarray) -> float:
+        return float("nan") if np.ptp(prediction) < 0.5 else float(np.corrcoef(y, prediction)[0, 1])
+
+    metric = Metric("correlation", correlation, "maximize", "proba")
+    result = evaluator("xgboost", breast_cancer, metric).evaluate(PARAMS["xgboost"], seed=0)
+    assert np.isnan(result.curve[0]) and result.score is not None and result.score > 0.8

@@ -148,3 +148,17 @@ def test_a_bad_seed_is_refused(seed: Any) -> None:
 def test_an_unknown_family_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'xgboost'"):
         gbtune.Objective("xgbost", [[1.0], [2.0]], [0, 1])
+
+
+def test_a_space_for_other_tasks_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="multiclass"):
+        stub_objective(space={**SPACE, "tasks": ["multiclass"]})
+
+
+def test_the_floor_of_a_stepped_learning_rate_is_a_step() -> None:
+    space = gbtune.SearchSpace.load(SPACE).override(
+        learning_rate={"kind": "float", "low": 0.01, "high": 0.31, "step": 0.05, "default": 0.11}
+    )
+    objective = stub_objective(space=space)
+    objective.limit(3, objective.evaluator.rounds, 10 / 150)
+    assert objective.space.distributions(rounds=False)["learning_rate"].low == pytest.approx(0.11)

@@ -235,6 +235,36 @@ def test_control_c_gives_the_result_of_what_there_is(diabetes: Frame) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_control_c_before_anything_is_done_aborts_and_the_tracker_is_told(diabetes: Frame) -> None:
+    class Stopper(RecordingTracker):
+        def study_started(self, study: Any) -> None:
+            super().study_started(study)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    tracker = Stopper()
+    with pytest.raises(KeyboardInterrupt):
+        gbtune.tune_xgb(*diabetes, n_trials=5, tracking=tracker, progress=False)
+    assert [outcome.state for outcome in tracker.outcomes] == ["interrupted"]
+
+
+def test_a_tracker_that_breaks_at_the_end_costs_no_model(diabetes: Frame) -> None:
+    class Broken(RecordingTracker):
+        def study_finished(self, outcome: Any) -> Any:
+            raise RuntimeError("disk full")
+
+    with pytest.warns(gbtune.GbtuneWarning, match="disk full"):
+        result = gbtune.tune_xgb(*diabetes, n_trials=2, tracking=Broken(), progress=False)
+    assert result.predict(diabetes[0]).shape == (442,) and "disk full" in repr(result)
+
+
+def test_a_baseline_outside_the_space_is_evaluated_as_it_is(diabetes: Frame) -> None:
+    result = gbtune.tune_lgbm(*diabetes, space="core", n_trials=1, **QUIET)
+    assert result.best_params["max_depth"] == -1 and result.best_params["num_leaves"] == 31
+    # The sampler sees it at the nearest point that says something: the space's default depth.
+    assert result.study.trials[0].params["max_depth"] == 6
+    assert "edge of the space" not in repr(result)
+
+
 def test_a_timeout_that_is_too_short_names_the_seconds_needed(diabetes: Frame) -> None:
     with pytest.raises(gbtune.GbtuneError, match=r"needs about \d+ s"):
         gbtune.tune_xgb(*diabetes, timeout=1e-3, **QUIET)
@@ -255,6 +285,11 @@ def test_a_study_of_the_callers_goes_on_and_refuses_other_data(diabetes: Frame, 
     assert second.study is study and len(second.trials) == 7
     assert (second.trials["kind"] == "baseline").sum() == 1
     assert first.record.uid == second.record.uid
+    # A deadline does not change the folds of a study that has begun.
+    third = gbtune.tune_xgb(*diabetes, study=study, n_trials=9, timeout=30, **QUIET)
+    assert third.record.n_folds == 5 and third.record.folds_fingerprint == first.record.folds_fingerprint
+    with pytest.raises(gbtune.GbtuneError, match="Did you mean 'tpe'"):
+        gbtune.tune_xgb(*diabetes, study=study, sampler="tpee", **QUIET)
     with pytest.raises(gbtune.GbtuneError, match="another"):
         gbtune.tune_xgb(diabetes[0] * 2, diabetes[1], study=study, n_trials=9, **QUIET)
 

@@ -78,7 +78,8 @@ class FoldFit(abc.ABC):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds in all, or until `on_round` returns True.
 
-        A booster that cannot split any further repeats its last loss.
+        A round in which nothing can be split repeats the last loss and counts: the library's own training counts it
+        too, and with row sampling a later round may split again.
         """
 
     @abc.abstractmethod

@@ -185,12 +185,16 @@ class LightGBMPrepared(Prepared):
 
 
 class LightGBMFoldFit(FoldFit):
-    """One LightGBM booster growing on one fold."""
+    """One LightGBM booster growing on one fold.
+
+    A round in which nothing can be split adds no tree; with row or column sampling the next round may well add one, and
+    LightGBM's own training goes on too. So rounds are counted here, and the trees after each of them.
+    """
 
     def __init__(self, booster: Any, prepared: LightGBMPrepared, fold: int) -> None:
         self._booster, self._prepared, self._fold = booster, prepared, fold
         self._curve: list[float] = []
-        self._exhausted = False
+        self._trees: list[int] = []
 
     @property
     def curve(self) -> FloatArray:
@@ -210,12 +214,12 @@ class LightGBMFoldFit(FoldFit):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         while self.rounds < rounds:
-            if not self._exhausted:
-                self._exhausted = self._booster.update()
-            if self._exhausted and self._curve:
+            nothing_to_split = self._booster.update()
+            if nothing_to_split and self._curve:
                 self._curve.append(self._curve[-1])
             else:
                 self._curve.append(float(self._booster.eval_valid()[0].metric_value))
+            self._trees.append(self._booster.current_iteration())
             if on_round is not None and on_round(self):
                 return
 
@@ -225,7 +229,9 @@ class LightGBMFoldFit(FoldFit):
             return self._current_prediction()
         X, rows = self._prepared.data.X, self._prepared.folds.splits[self._fold][1]
         held_out = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-        return probabilities(self._booster.predict(held_out, num_iteration=rounds, num_threads=self._prepared.threads))
+        return probabilities(
+            self._booster.predict(held_out, num_iteration=self._trees[rounds - 1], num_threads=self._prepared.threads)
+        )
 
     def _current_prediction(self) -> FloatArray:
         # The booster keeps the validation rows' scores; a custom metric is the public way to see them.

@@ -11,6 +11,7 @@ import pytest
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.families import ModelFamily
+from gbtune.families.lightgbm import _native_params
 from gbtune.records import Folds
 from gbtune.resampling import make_folds
 from gbtune.testing.families import FamilyContract, StubFamily
@@ -137,3 +138,34 @@ def test_a_data_level_parameter_is_binned_once_per_value(
     for max_bin in (63, 255, 63, 255):
         prepared.train_fold({"max_bin": max_bin}, 0, 2, 0)
     assert len(matrices_built) == (2 * 3 if family_name == "xgboost" else 2)
+
+
+@pytest.mark.parametrize(
+    "params", [{"min_child_samples": 30, "subsample": 0.5, "subsample_freq": 1}, {"min_child_weight": 5.0}]
+)
+def test_a_round_without_a_split_does_not_end_lightgbm(
+    params: dict[str, float], diabetes: tuple[pd.DataFrame, pd.Series], breast_cancer: tuple[pd.DataFrame, pd.Series]
+) -> None:
+    import lightgbm
+
+    X, y = diabetes if "subsample" in params else breast_cancer
+    data = Dataset.from_arrays(X.iloc[:150], y.iloc[:150])
+    loss = "squared_error" if data.task == "regression" else "log_loss_binary"
+    family, folds = families.get("lightgbm"), make_folds(3, data, seed=0)
+    prepared = family.prepare(data, folds, loss)
+    fit = prepared.train_fold({**params, "colsample_bytree": 0.5}, 0, 120, 0)
+    train, valid = folds.splits[0]
+    # LightGBM's own training of as many rounds, on the same bins.
+    native = _native_params({**params, "colsample_bytree": 0.5}, loss, data.n_classes, 0, 1)
+    subset = prepared.full_dataset(native).subset(train)
+    own = lightgbm.train(native, subset, 120)
+    np.testing.assert_array_equal(fit.predict(), own.predict(data.X.iloc[valid]))
+    np.testing.assert_array_equal(fit.predict(60), lightgbm.train(native, subset, 60).predict(data.X.iloc[valid]))
+
+
+def test_every_native_metric_name_is_understood(family_name: str) -> None:
+    from gbtune.metrics import metric_named
+
+    native = families.get(family_name).capabilities.native_metrics
+    for name in native:
+        assert metric_named(name, native).direction in ("minimize", "maximize")
