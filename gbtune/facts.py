@@ -163,6 +163,7 @@ def find_warnings(
         still_improving = best.rounds_grown and best.rounds >= max(best.rounds_grown)
         parameters = facts.study.space_definition.get("parameters")
         read_off = parameters is None or parameters.get("n_estimators", {}).get("kind") == "rounds"
+        read_off = read_off and "n_estimators" not in best.sampled
         if still_improving and best.kind != "baseline" and read_off:
             found.append(
                 f"The score was still improving at the last of {best.rounds} rounds: "

@@ -194,7 +194,7 @@ class SearchSpace:
         >>> SearchSpace.load("lightgbm/grid-mini").complete(
         ...     {"num_leaves": 31, "learning_rate": 0.2, "subsample": 0.7}
         ... )
-        {'num_leaves': 31, 'learning_rate': 0.2, 'subsample': 0.7, 'subsample_freq': 1}
+        {'num_leaves': 31, 'learning_rate': 0.2, 'subsample': 0.7, 'subsample_freq': 1, 'reg_lambda': 1.0}
         """
 
         def given(parameter: SampledParameter) -> Any:
