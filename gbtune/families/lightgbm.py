@@ -46,7 +46,7 @@ _TREE_PARAMS = frozenset(
 
 
 class LightGBMFamily(ModelFamily):
-    """LightGBM >= 4.6.
+    """LightGBM >= 4.7.
 
     One Dataset is binned per distinct (``max_bin``, ``min_data_in_bin``); folds are subsets of it, which copy
     bins. The cuts have seen the features, never the target, of the held-out rows.
