@@ -222,7 +222,7 @@ class Objective:
         params = self.space.suggest(trial, rounds=False)
         kind, sampled = trial.user_attrs.get(KIND_KEY, "sampled"), tuple(trial.params)
         if kind == BASELINE:  # the trial's own parameters are the nearest point of the space, for the sampler
-            params, sampled = dict(self.family.library_defaults), ()
+            params, sampled = dict(self.family.default_params), ()
         with self._lock:
             claim = self._claims.setdefault(self._key(kind, params), Claim(trial.number))
         return Proposal(params, sampled, kind, trial.user_attrs.get(PROVENANCE_KEY, ""), claim)

@@ -120,7 +120,7 @@ def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[
         spent = times[-1] - times[0]
         return interrupted() is not None or (len(times) > 2 and spent > limit)
 
-    fit = evaluator.prepared.train_fold(evaluator.family.library_defaults, 0, 0, seed)
+    fit = evaluator.prepared.train_fold(evaluator.family.default_params, 0, 0, seed)
     times[0] = time.perf_counter()
     fit.grow(PROBE_ROUNDS, on_round)
     grown = len(times) - 1

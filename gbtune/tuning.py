@@ -191,7 +191,7 @@ class Tuning:
         What lies outside the space, such as LightGBM's unlimited depth, is seen at the space's default. A trial
         without parameters would be worse: multivariate TPE models only what all trials have in common.
         """
-        ours, space = self.objective.family.library_defaults, self.objective.space
+        ours, space = self.objective.family.default_params, self.objective.space
         clipped = space.project(ours)
         return space.project({name: value for name, value in clipped.items() if ours.get(name) == value})
 

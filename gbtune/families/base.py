@@ -133,7 +133,7 @@ class ModelFamily(abc.ABC):
     default_space: ClassVar[str]
     """Name of the search space used when none is asked for."""
     capabilities: ClassVar[Capabilities]
-    library_defaults: ClassVar[Params]
+    default_params: ClassVar[Params]
     """The library's default parameters, written out: the baseline."""
     default_rounds: ClassVar[int] = 100
     model_file: ClassVar[str]

@@ -74,7 +74,7 @@ class LightGBMFamily(ModelFamily):
             }
         ),
     )
-    library_defaults: ClassVar[Params] = frozen(
+    default_params: ClassVar[Params] = frozen(
         {
             "num_leaves": 31,
             "max_depth": -1,

@@ -73,7 +73,7 @@ class XGBoostFamily(ModelFamily):
             }
         ),
     )
-    library_defaults: ClassVar[Params] = frozen(
+    default_params: ClassVar[Params] = frozen(
         {
             "max_depth": 6,
             "min_child_weight": 1.0,

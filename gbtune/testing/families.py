@@ -61,7 +61,7 @@ class StubFamily(ModelFamily):
         categories=False,
         native_metrics=frozen({"rmse": "rmse"}),
     )
-    library_defaults: ClassVar[Params] = frozen({"learning_rate": 0.1, "split": 0.5})
+    default_params: ClassVar[Params] = frozen({"learning_rate": 0.1, "split": 0.5})
 
     def __init__(self, on_train: Callable[[Params, int], None] = lambda params, fold: None) -> None:
         self.on_train = on_train

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.ci import counted_binnings
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.families import ModelFamily
@@ -54,7 +55,7 @@ def test_the_written_out_defaults_are_the_librarys_own(family_name: str, binary:
     import xgboost
 
     family = families.get(family_name)
-    ours = family.fit(binary, family.library_defaults, family.default_rounds, 0, loss="log_loss_binary")
+    ours = family.fit(binary, family.default_params, family.default_rounds, 0, loss="log_loss_binary")
     plain = {"xgboost": xgboost.XGBClassifier, "lightgbm": lightgbm.LGBMClassifier}[family_name]
     quiet = {"verbosity": -1} if family_name == "lightgbm" else {}
     theirs = plain(n_jobs=1, **quiet).fit(binary.X, binary.y)
@@ -99,25 +100,10 @@ def test_a_fold_is_trained_on_its_training_rows_alone(family_name: str, binary: 
 
 
 @pytest.fixture
-def matrices_built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def matrices_built() -> Iterator[list[str]]:
     """Names of the binned matrices built from raw columns, as they are built."""
-    import lightgbm
-    import xgboost
-
-    built: list[str] = []
-    quantile, lazy = xgboost.QuantileDMatrix.__init__, lightgbm.Dataset._lazy_init
-
-    def counted_quantile(self: object, *args: object, **kwargs: object) -> None:
-        built.append("xgboost")
-        quantile(self, *args, **kwargs)
-
-    def counted_dataset(self: object, *args: object, **kwargs: object) -> object:
-        built.append("lightgbm")
-        return lazy(self, *args, **kwargs)
-
-    monkeypatch.setattr(xgboost.QuantileDMatrix, "__init__", counted_quantile)
-    monkeypatch.setattr(lightgbm.Dataset, "_lazy_init", counted_dataset)
-    yield built
+    with counted_binnings() as built:
+        yield built
 
 
 def test_binning_does_not_grow_with_the_number_of_trials(
