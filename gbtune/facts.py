@@ -77,6 +77,7 @@ def collect_facts(
     run_url: str | None = None,
     run_id: str | None = None,
     model_uri: str | None = None,
+    tracking_uri: str | None = None,
     registered: str | None = None,
 ) -> SummaryFacts:
     """Read the facts of a summary from a study.
@@ -91,7 +92,7 @@ def collect_facts(
         Wall time. Default: from the study's start to the end of its last trial.
     warnings : iterable of str
         Said before those that `find_warnings` finds.
-    run_url, run_id, model_uri, registered : str, optional
+    run_url, run_id, model_uri, tracking_uri, registered : str, optional
         As in `SummaryFacts`.
 
     Raises
@@ -126,6 +127,7 @@ def collect_facts(
         run_url=run_url,
         run_id=run_id,
         model_uri=model_uri,
+        tracking_uri=tracking_uri,
         registered=registered,
     )
     found = find_warnings(facts, records, frozen.distributions if frozen else {})

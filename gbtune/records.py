@@ -371,6 +371,8 @@ class Receipt:
         The study's run and the link to it.
     model_uri : str or None
         For ``mlflow.pyfunc.load_model``.
+    tracking_uri : str or None
+        Of the store, without a password; what ``mlflow.set_tracking_uri`` needs before the model is loaded.
     problems : tuple of str
         What was not written, in words; empty when all was.
     """
@@ -379,6 +381,7 @@ class Receipt:
     url: str | None = None
     model_uri: str | None = None
     problems: tuple[str, ...] = ()
+    tracking_uri: str | None = None
 
 
 def thin(n_points: int, limit: int = MAX_CURVE_POINTS) -> IntArray:

@@ -80,6 +80,7 @@ class TuningResult:
             run_url=self.receipt.url,
             run_id=self.receipt.run_id,
             model_uri=self.receipt.model_uri,
+            tracking_uri=self.receipt.tracking_uri,
         )
 
     @property

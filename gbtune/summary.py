@@ -39,7 +39,7 @@ class SummaryFacts:
         Wall time of the study.
     warnings : tuple of str
         Whole sentences.
-    run_url, run_id, model_uri, registered : str or None
+    run_url, run_id, model_uri, tracking_uri, registered : str or None
         Where MLflow has it; `registered` is for people, e.g. ``"churn, version 3"``.
 
     Examples
@@ -64,6 +64,7 @@ class SummaryFacts:
     run_url: str | None = None
     run_id: str | None = None
     model_uri: str | None = None
+    tracking_uri: str | None = None
     registered: str | None = None
 
     @property
@@ -248,7 +249,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
     if facts.registered:
         rows.append(("registered", facts.registered))
     if facts.model_uri:
-        rows.append(("load", f'mlflow.pyfunc.load_model("{facts.model_uri}")'))
+        first = f'mlflow.set_tracking_uri("{facts.tracking_uri}"); ' if facts.tracking_uri else ""
+        rows.append(("load", f'{first}mlflow.pyfunc.load_model("{facts.model_uri}")'))
     return rows
 
 

@@ -60,6 +60,7 @@ def test_a_study_lands_in_mlflow_and_its_model_predicts_in_a_fresh_process(
         run = trials[str(record["number"])]
         assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[record["state"]]
         assert (result.record.metric in run.data.metrics) == (record["state"] == "complete")
+    assert f'mlflow.set_tracking_uri("{store}"); mlflow.pyfunc.load_model("models:/sugar/1")' in repr(result)
     # A new process, without gbtune: known rows, unseen and missing categories, integers where floats were.
     rows = X.head(60).copy()
     rows.loc[rows.index[:9], "sex"] = "never seen"

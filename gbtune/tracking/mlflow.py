@@ -211,7 +211,7 @@ class MLflowTracker(Tracker):
         problems = _describe(undone, self.tracking_uri)
         if problems and not self._warned:
             self._warn(problems[0])
-        return Receipt(run.run_id, run.url, run.model_uri, problems)
+        return Receipt(run.run_id, run.url, run.model_uri, problems, public_uri(self.tracking_uri))
 
     def _warn_once(self) -> None:
         """Warn in the caller's thread: there the caller's filters and capture apply."""
