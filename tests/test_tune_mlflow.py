@@ -90,7 +90,7 @@ def test_the_environments_store_is_read_and_the_callers_world_is_untouched(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    with mlflow.start_run() as mine:
+    with mlflow.start_run(experiment_id="0") as mine:  # whatever experiment another test chose
         before, uri = dict(os.environ), mlflow.get_tracking_uri()
         result = gbtune.tune_lgbm(*diabetes, n_trials=2, progress=False)
         assert dict(os.environ) == before and mlflow.get_tracking_uri() == uri == store
