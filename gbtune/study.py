@@ -315,7 +315,11 @@ class Runner:
                 self.study.enqueue_trial(dict(point.params), user_attrs=attributes)
         trial = self.study.ask()
         # Here, not in the worker: independent sampling draws from one stream, which must be in order.
-        job = _Job(trial, self.objective.propose(trial))
+        try:
+            job = _Job(trial, self.objective.propose(trial))
+        except BaseException:
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
         self.open.append(job)
         return job
 

@@ -265,3 +265,17 @@ def test_pruners_that_look_at_running_trials_are_reproducible_too(pruner: optuna
         found.append([facts(r) for r in run(objective, study, n_trials=25, n_jobs=n_jobs)])
     assert found[0] == found[1]
     assert "pruned" in {state for _, state, *_ in found[0]}
+
+
+def test_a_sampler_that_breaks_leaves_no_trial_running() -> None:
+    class Broken(optuna.samplers.RandomSampler):
+        def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            if trial.number == 3:
+                raise RuntimeError("the sampler says no")
+            return super().sample_independent(study, trial, name, distribution)
+
+    objective = stub_objective()
+    study = new_study(objective, sampler=Broken(seed=0))
+    with pytest.raises(RuntimeError, match="the sampler says no"):
+        run(objective, study, n_trials=9, n_jobs=2)
+    assert all(trial.state.is_finished() for trial in study.trials)
