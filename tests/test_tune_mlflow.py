@@ -61,6 +61,11 @@ def test_a_study_lands_in_mlflow_and_its_model_predicts_in_a_fresh_process(
         assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[record["state"]]
         assert (result.record.metric in run.data.metrics) == (record["state"] == "complete")
     assert f'mlflow.set_tracking_uri("{store}"); mlflow.pyfunc.load_model("models:/sugar/1")' in repr(result)
+    # The model's own page names its version and parameters.
+    version = client.get_model_version_by_alias("sugar", "champion")
+    logged = client.get_logged_model(version.tags["gbtune.model_id"])
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "sugar", "version": "1"}]
+    assert logged.params == {name: str(value) for name, value in result.best_params.items()}
     # A new process, without gbtune: known rows, unseen and missing categories, integers where floats were.
     rows = X.head(60).copy()
     rows.loc[rows.index[:9], "sex"] = "never seen"

@@ -9,6 +9,7 @@ pickle, and loading it needs no gbtune.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -77,6 +78,7 @@ def log_model(
         name=re.sub(r"[^\w\- ]", "-", name) or "model",
         source_run_id=run_id,
         tags=dict(tags),
+        params={key: str(value) for key, value in bundle.recipe.get("params", {}).items()},
         model_type=f"gbtune {bundle.task}",
     )
     try:
@@ -186,7 +188,16 @@ def register_model(
     client.set_registered_model_alias(name, "challenger", registered.version)
     if "champion" not in client.get_registered_model(name).aliases:
         client.set_registered_model_alias(name, "champion", registered.version)
+    _link_version(client, model_id, name, str(registered.version))
     return str(registered.version)
+
+
+def _link_version(client: Any, model_id: str, name: str, version: str) -> None:
+    """Show the version on the model's page; MLflow itself does so only in its fluent call and on some servers."""
+    key = "mlflow.modelVersions"
+    known = json.loads(client.get_logged_model(model_id).tags.get(key, "[]"))
+    if not any(entry["name"] == name and str(entry["version"]) == version for entry in known):
+        client.set_logged_model_tags(model_id, {key: json.dumps([*known, {"name": name, "version": version}])})
 
 
 def _copy_script(folder: Path) -> Path:
