@@ -162,6 +162,15 @@ def test_every_sampler_goes_with_every_pruner(sampler: Any, pruner: Any, breast_
         assert plain.evaluator.evaluate(record.params, seed=0).score == record.score
 
 
+def test_every_value_is_that_of_an_unpruned_evaluation(family_name: str, diabetes: Frame) -> None:
+    X, y = diabetes[0].iloc[:150], diabetes[1].iloc[:150]  # so few rows that some rounds of LightGBM find no split
+    result = gbtune.tune(X, y, family=family_name, space=quick(family_name), n_trials=25, cv=4, **QUIET)
+    plain = gbtune.Objective(family_name, X, y, space=quick(family_name), cv=4).evaluator
+    complete = [r for r in map(_record, result.study.trials) if r.state == "complete" and r.kind != "baseline"]
+    assert len(complete) >= 5
+    assert [plain.evaluate(record.params, seed=0).score for record in complete] == [r.score for r in complete]
+
+
 def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     return TrialRecord.from_json(trial.user_attrs["gbtune:trial"])
 
