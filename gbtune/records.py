@@ -147,7 +147,8 @@ class TrialRecord(_JsonRecord):
     state : {"running", "complete", "pruned", "failed"}
         "running" only while the trial runs (its fold scores so far, for the pruner).
     reason : str or None
-        Why it is pruned: ``"race"``, ``"pruner"``, ``"deadline"``, ``"interrupt"``.
+        Why it is pruned: ``"race"``, ``"pruner"``, ``"deadline"``, ``"interrupt"``; why it failed, when that was
+        not an exception: ``"killed"`` (the process that ran the study ended), ``"worker"`` (its worker process did).
     kind : {"baseline", "portfolio", "grid", "sampled"}
         Where the configuration came from.
     provenance : str
@@ -164,6 +165,9 @@ class TrialRecord(_JsonRecord):
         Traceback of a failed trial.
     duplicate_of : int or None
         The earlier trial with the same configuration whose result this is (nothing was trained).
+    slot : int or None
+        Place in the study's order, 0-based. Equal to `number` unless something interrupted the study: the slot of an
+        interrupted trial is run again by a later one. None in studies that gbtune does not run.
     started_at, ended_at : int
         Milliseconds since the epoch, UTC.
     """
@@ -188,6 +192,7 @@ class TrialRecord(_JsonRecord):
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
     error: str | None = None
     duplicate_of: int | None = None
+    slot: int | None = None
     started_at: int = 0
     ended_at: int = 0
 
@@ -249,6 +254,10 @@ class StudyRecord(_JsonRecord):
         The printed line: what was given up to fit the time, and why.
     versions : mapping of str to str
         Library versions.
+    storage : str
+        Where the study is kept: path or URL without a password; empty for a study in memory.
+    changes : tuple of str
+        What was changed when the study was continued, a sentence each.
     started_at : int
         Milliseconds since the epoch, UTC.
     """
@@ -282,6 +291,8 @@ class StudyRecord(_JsonRecord):
     lowest_learning_rate: float | None = None
     plan: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    storage: str = ""
+    changes: tuple[str, ...] = ()
     started_at: int = 0
 
 

@@ -15,9 +15,9 @@ import gbtune
 PACKAGE = Path(gbtune.__file__).parent
 # The house, floor by floor: a module imports only from its own floor's earlier modules and from floors below.
 FLOORS: list[set[str]] = [
-    {"errors", "records", "seeds", "optional"},
+    {"errors", "records", "seeds", "optional", "locations"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling"},
-    {"evaluation", "samplers", "pruners", "tracking"},
+    {"evaluation", "isolation", "memory", "slots", "samplers", "pruners", "storage", "tracking"},
     {
         "planning",
         "study_record",
@@ -32,6 +32,7 @@ FLOORS: list[set[str]] = [
         "result",
     },
     {"tuning", "api"},
+    {"cli"},
 ]
 HOMES = {"mlflow": "tracking", "xgboost": "families/xgboost.py", "lightgbm": "families/lightgbm.py"}
 SIDE = "testing"

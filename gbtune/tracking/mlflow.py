@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import GbtuneWarning, InvalidArgument
+from gbtune.locations import public_uri, resolve_uri
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import callback
 from gbtune.tracking.base import Tracker
 from gbtune.tracking.model_registry import check_model_name
 from gbtune.tracking.projection import cut
-from gbtune.tracking.store import Store, public_uri, quiet, resolve_uri
+from gbtune.tracking.store import Store, quiet
 from gbtune.tracking.study_run import StudyRun
 from gbtune.tracking.worker import Job, Worker
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gbtune.errors import InvalidArgument
+from gbtune.locations import public_uri, sqlite_path
 from gbtune.optional import require
 from gbtune.tracking.projection import Point
 
@@ -37,64 +38,6 @@ _LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "t
 
 class StoreUnreachable(ConnectionError):
     """The tracking store does not answer."""
-
-
-def resolve_uri(tracking_uri: str | None) -> str:
-    """Return the absolute URI of the store to use.
-
-    Parameters
-    ----------
-    tracking_uri : str or None
-        None: ``MLFLOW_TRACKING_URI`` from the environment, else ``mlflow.db`` in the current folder.
-
-    Raises
-    ------
-    InvalidArgument
-        If it is not a URI.
-
-    Examples
-    --------
-    >>> from gbtune.tracking.store import resolve_uri
-    >>> resolve_uri("http://localhost:5000/")
-    'http://localhost:5000'
-    >>> resolve_uri("mlflow.db")
-    Traceback (most recent call last):
-    gbtune.errors.InvalidArgument: tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got 'mlflow.db'.
-    """
-    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    if not isinstance(given, str) or not (":" in given or given in ("databricks", "databricks-uc", "uc")):
-        if tracking_uri is not None:
-            raise InvalidArgument(f"tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got {tracking_uri!r}.")
-        given = Path(given).absolute().as_uri()  # the environment may name a folder; MLflow judges it
-    path = sqlite_path(given)
-    if path is not None:
-        head, question, options = given.partition("?")
-        return f"{head.partition('://')[0]}:///{path.absolute().as_posix()}{question}{options}"
-    return given.rstrip("/") if given.startswith("http") else given
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file of a SQLite URI; None for other stores."""
-    head = uri.partition("?")[0]
-    scheme, separator, rest = head.partition(":///")
-    if not separator or scheme.partition("+")[0] != "sqlite" or not rest or rest.startswith(("file:", ":memory:")):
-        return None
-    return Path(rest)
-
-
-def public_uri(uri: str) -> str:
-    """Return the URI without a password, for messages.
-
-    Examples
-    --------
-    >>> from gbtune.tracking.store import public_uri
-    >>> public_uri("postgresql://me:secret@host/db")
-    'postgresql://me:***@host/db'
-    """
-    parts = urllib.parse.urlsplit(uri)
-    if not parts.password:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
 
 
 class Store:

@@ -1,0 +1,107 @@
+"""Where things are: the tracking store, and the files that a study keeps beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+import zlib
+from pathlib import Path
+
+from gbtune.errors import InvalidArgument
+
+STUDIES_FOLDER = "gbtune-studies"
+"""Holds a folder per study: its journal, and what MLflow has not acknowledged yet."""
+_LONGEST_NAME = 100
+
+
+def resolve_uri(tracking_uri: str | None) -> str:
+    """Return the absolute URI of the tracking store to use.
+
+    Parameters
+    ----------
+    tracking_uri : str or None
+        None: ``MLFLOW_TRACKING_URI`` from the environment, else ``mlflow.db`` in the current folder.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is not a URI.
+
+    Examples
+    --------
+    >>> from gbtune.locations import resolve_uri
+    >>> resolve_uri("http://localhost:5000/")
+    'http://localhost:5000'
+    >>> resolve_uri("mlflow.db")
+    Traceback (most recent call last):
+    gbtune.errors.InvalidArgument: tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got 'mlflow.db'.
+    """
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if not isinstance(given, str) or not (":" in given or given in ("databricks", "databricks-uc", "uc")):
+        if tracking_uri is not None:
+            raise InvalidArgument(f"tracking_uri must be a URI, e.g. 'sqlite:///mlflow.db'; got {tracking_uri!r}.")
+        given = Path(given).absolute().as_uri()  # the environment may name a folder; MLflow judges it
+    path = sqlite_path(given)
+    if path is not None:
+        head, question, options = given.partition("?")
+        return f"{head.partition('://')[0]}:///{path.absolute().as_posix()}{question}{options}"
+    return given.rstrip("/") if given.startswith("http") else given
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of a SQLite URI; None for other stores."""
+    head = uri.partition("?")[0]
+    scheme, separator, rest = head.partition(":///")
+    if not separator or scheme.partition("+")[0] != "sqlite" or not rest or rest.startswith(("file:", ":memory:")):
+        return None
+    return Path(rest)
+
+
+def public_uri(uri: str) -> str:
+    """Return the URI without a password, for messages.
+
+    Examples
+    --------
+    >>> from gbtune.locations import public_uri
+    >>> public_uri("postgresql://me:secret@host/db")
+    'postgresql://me:***@host/db'
+    """
+    parts = urllib.parse.urlsplit(uri)
+    if not parts.password:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
+
+
+def studies_root(tracking_uri: str | None = None) -> Path:
+    """Return the folder of all studies' files: beside an embedded tracking store, else in the current folder.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        As `resolve_uri` takes it.
+
+    Examples
+    --------
+    >>> from gbtune.locations import studies_root
+    >>> studies_root("sqlite:////data/mlflow.db").as_posix()
+    '/data/gbtune-studies'
+    """
+    path = sqlite_path(resolve_uri(tracking_uri))
+    return (Path.cwd() if path is None else path.parent) / STUDIES_FOLDER
+
+
+def study_folder(root: Path, name: str) -> Path:
+    """Return the folder of the study with this name; it need not exist.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from gbtune.locations import study_folder
+    >>> study_folder(Path("studies"), "churn").as_posix(), study_folder(Path("studies"), "a/b").as_posix()
+    ('studies/churn', 'studies/a_b-47ca30a8')
+    """
+    clean = re.sub(r"[^\w.-]+", "_", name).strip(".")[:_LONGEST_NAME] or "_"
+    # Some file systems ignore the case of letters; a name with others than these keeps its own folder.
+    plain = clean == name and name == name.lower()
+    return root / (clean if plain else f"{clean}-{zlib.crc32(name.encode()):08x}")
