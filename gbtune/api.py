@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import numbers
 import time
 from collections.abc import Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import optuna
 import pandas as pd
+from optuna.storages import BaseStorage
 
 from gbtune import pruners, samplers
 from gbtune.columns import as_table
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
+from gbtune.locations import studies_root, study_folder
 from gbtune.objective import Objective
-from gbtune.records import STUDY_KEY, StudyRecord
+from gbtune.records import StudyRecord
 from gbtune.result import TuningResult
-from gbtune.study import Clock, create_study
+from gbtune.storage import open_storage
+from gbtune.study import Clock, open_study, stored_record
+from gbtune.study_record import differences
+from gbtune.summary import plural
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
 from gbtune.tuning import Budget, Tuning
@@ -42,6 +48,7 @@ class Arguments(TypedDict, total=False):
     groups: Any
     seed: int | None
     n_jobs: int | None
+    isolation: Literal["thread", "process"]
     study: str | optuna.Study | None
     storage: Any
     tracking: bool | str | Tracker
@@ -66,6 +73,7 @@ def tune(
     groups: Any = None,
     seed: int | None = 0,
     n_jobs: int | None = None,
+    isolation: Literal["thread", "process"] = "thread",
     study: str | optuna.Study | None = None,
     storage: Any = None,
     tracking: bool | str | Tracker = True,
@@ -111,13 +119,18 @@ def tune(
         With a seed, and unless a deadline cuts in, parameters, states, rounds and values are the same for every
         `n_jobs`. None: random and asynchronous.
     n_jobs : int, optional
-        Cores used in all: trials side by side, one booster thread each. Default: the usable ones. With a seed, at
-        most eight trials run side by side.
+        Cores used in all: trials side by side, one booster thread each. Default: the usable ones, and never more. With
+        a seed, at most eight trials run side by side.
+    isolation : {"thread", "process"}, default "thread"
+        "process" runs each trial in a process of its own kind: a crash in native code, or a kill for want of memory,
+        costs that trial alone. It takes seconds to start, and each process bins the data for itself.
     study : str or optuna.Study, optional
-        A name, or a study that is used as it is: its own sampler and pruner, its finished trials count, and trials
-        enqueued in it come first.
-    storage : str or optuna storage, optional
-        Where a named study is kept. Default: in memory.
+        A name: the study is kept, and the same call goes on with it, after a kill too; `n_trials` is then the total.
+        Several processes may make the same call at once and share the work. Or a study that is used as it is: its own
+        sampler and pruner, its finished trials count, and trials enqueued in it come first. Default: in memory.
+    storage : str, Path or optuna storage, optional
+        Where a named study is kept: a database URL, the path of a journal file, or a storage. Default: a journal in
+        ``gbtune-studies`` beside the MLflow store, or in the current folder if that is a server.
     tracking : bool, str or Tracker, default True
         MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
     register : str, optional
@@ -133,9 +146,10 @@ def tune(
     Raises
     ------
     InvalidArgument
-        For bad input (a `ValueError`), before a booster is built.
+        For bad input (a `ValueError`), before a booster is built. Also if the stored study has other data, folds,
+        metric or family.
     StudyFailed
-        If the baseline, or five trials in a row, fail.
+        If the baseline, five trials in a row or three worker processes in a row fail, or the storage does.
     BudgetTooSmall
         If nothing completes in time; the message names the seconds needed.
     KeyboardInterrupt
@@ -154,8 +168,10 @@ def tune(
     if unknown:
         raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
     started = time.monotonic()
-    budget = _budget(n_trials, timeout, n_jobs)
+    budget = _budget(n_trials, timeout, n_jobs, isolation)
     tracker = _tracker(tracking, register)
+    kept = _storage(study, storage, tracker)
+    before = stored_record(study, kept)
     objective = Objective(
         family,
         X,
@@ -167,17 +183,20 @@ def tune(
         sample_weight=sample_weight,
         groups=groups,
         seed=seed,
+        study_seed=None if before is None else before.study_seed,
     )
-    sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=objective.study_seed)
+    # Without a seed nothing repeats, and two processes that share a study must not draw the same.
+    stream = None if seed is None else objective.study_seed
+    sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=stream)
     if isinstance(study, optuna.Study) and not sampling.exhaustive:
-        sampling = samplers.resolve_sampler(study.sampler, objective.space, study_seed=objective.study_seed)
+        sampling = samplers.resolve_sampler(study.sampler, objective.space, study_seed=stream)
     if sampling.exhaustive:
         objective.choose_rounds_from_grid()
     elif budget.n_trials is None and budget.timeout is None:
-        budget = Budget(DEFAULT_TRIALS, DEFAULT_SECONDS, budget.n_jobs)
-    opened = create_study(
+        budget = dataclasses.replace(budget, n_trials=DEFAULT_TRIALS, timeout=DEFAULT_SECONDS)
+    opened = open_study(
         study,
-        storage,
+        kept,
         sampler=sampling.sampler,
         pruner=pruners.resolve_pruner(
             pruner, n_rows=objective.data.n_rows, exchangeable=objective.evaluator.folds.exchangeable
@@ -185,7 +204,10 @@ def tune(
         direction=objective.direction,
         default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
     )
-    _check_same_problem(opened, objective)
+    if before is not None:
+        _check_same_problem(before, opened, objective)
+        if isinstance(sampler, optuna.samplers.BaseSampler) and not isinstance(study, optuna.Study):
+            opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
     tuning = Tuning(
         objective,
         opened,
@@ -257,7 +279,7 @@ def _signature_less_family() -> inspect.Signature:
 tune_xgb.__signature__ = tune_lgbm.__signature__ = _signature_less_family()  # type: ignore[attr-defined]
 
 
-def _budget(n_trials: object, timeout: object, n_jobs: object) -> Budget:
+def _budget(n_trials: object, timeout: object, n_jobs: object, isolation: object) -> Budget:
     for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1):
             raise InvalidArgument(f"{name} must be an int of at least 1, or None, got {value!r}.")
@@ -265,10 +287,16 @@ def _budget(n_trials: object, timeout: object, n_jobs: object) -> Budget:
         isinstance(timeout, bool) or not isinstance(timeout, numbers.Real) or not 0 < float(timeout) < math.inf
     ):
         raise InvalidArgument(f"timeout must be a positive number of seconds, or None, got {timeout!r}.")
+    if isolation not in ("thread", "process"):
+        raise InvalidArgument(f"isolation must be 'thread' or 'process', got {isolation!r}.")
+    cores = usable_cores()
+    wanted = cores if n_jobs is None else int(n_jobs)  # type: ignore[call-overload]
     return Budget(
         None if n_trials is None else int(n_trials),  # type: ignore[call-overload]
         None if timeout is None else float(timeout),
-        usable_cores() if n_jobs is None else int(n_jobs),  # type: ignore[call-overload]
+        min(cores, wanted),
+        isolation,
+        f"n_jobs={wanted}, but {plural(cores, 'core')} can be used" if wanted > cores else "",
     )
 
 
@@ -303,20 +331,31 @@ def _tracker(tracking: object, register: str | None) -> Tracker | None:
     )
 
 
-def _check_same_problem(study: optuna.Study, objective: Objective) -> None:
+def _storage(study: object, storage: Any, tracker: Tracker | None) -> BaseStorage | None:
+    """Return where the study is kept; None for one in memory, or one that has its own."""
+    if isinstance(study, str) and study:
+        uri = tracker.tracking_uri if isinstance(tracker, MLflowTracker) else None
+        return open_storage(storage, study_folder(studies_root(uri), study))
+    if storage is not None:
+        raise InvalidArgument(
+            "storage goes with a study's name, by which the study is found again: add study='a name'. A Study object "
+            "has its own storage."
+        )
+    if study is not None and not isinstance(study, optuna.Study):
+        raise InvalidArgument(f"study must be a name, an optuna.Study or None, got {study!r}.")
+    return None
+
+
+def _check_same_problem(before: StudyRecord, study: optuna.Study, objective: Objective) -> None:
     """Refuse a study that tuned something else: its trials could not be compared."""
-    text = study.user_attrs.get(STUDY_KEY)
-    if text is None:
-        return
-    then = StudyRecord.from_json(text)
-    folds = objective.evaluator.folds.first(then.n_folds)
-    now = objective.describe(study, folds_fingerprint=folds.fingerprint)
-    for what in ("family", "metric", "data_fingerprint", "folds_fingerprint"):
-        if getattr(then, what) != getattr(now, what):
-            raise InvalidArgument(
-                f"Study {study.study_name!r} holds trials of another {what.removesuffix('_fingerprint')}: "
-                f"{getattr(then, what)!r}, now {getattr(now, what)!r}. Start a new study."
-            )
+    folds = objective.evaluator.folds.first(before.n_folds)
+    now = objective.describe(study, folds_fingerprint=folds.fingerprint, folds=folds.description)
+    different = differences(before, now)
+    if different:
+        raise InvalidArgument(
+            f"A study goes on only with what its trials were scored on. Study {study.study_name!r} differs: "
+            f"{'; '.join(different)}. Start a new one: study={study.study_name + '-2'!r}"
+        )
 
 
 def _example(X: Any, objective: Objective, rows: int = 5) -> pd.DataFrame:

@@ -122,7 +122,7 @@ def collect_facts(
         best=best,
         best_params=best_params if best_params is not None else best.all_params if best else {},
         baseline=baseline,
-        counts=Counter(record.state for record in records),
+        counts=Counter("interrupted" if record.reason == "killed" else record.state for record in records),
         seconds=seconds if seconds is not None else max(0, ended - about.started_at) / 1000,
         run_url=run_url,
         run_id=run_id,
@@ -138,6 +138,8 @@ def best_record(about: StudyRecord, records: Sequence[TrialRecord]) -> TrialReco
     """Return the complete trial of the best score (the earliest of equals), or None."""
     scored = [r for r in records if r.state == "complete" and r.score is not None and math.isfinite(r.score)]
     sign = 1.0 if about.direction == "minimize" else -1.0
+    # By slot: among equals the choice does not depend on what interrupted the study.
+    scored.sort(key=lambda record: record.number if record.slot is None else record.slot)
     return min(scored, key=lambda record: sign * (record.score or 0.0), default=None)
 
 

@@ -99,7 +99,7 @@ def study_folder(root: Path, name: str) -> Path:
     >>> from pathlib import Path
     >>> from gbtune.locations import study_folder
     >>> study_folder(Path("studies"), "churn").as_posix(), study_folder(Path("studies"), "a/b").as_posix()
-    ('studies/churn', 'studies/a_b-47ca30a8')
+    ('studies/churn', 'studies/a_b-07f4401c')
     """
     clean = re.sub(r"[^\w.-]+", "_", name).strip(".")[:_LONGEST_NAME] or "_"
     # Some file systems ignore the case of letters; a name with others than these keeps its own folder.

@@ -16,13 +16,15 @@ import optuna
 
 from gbtune import families, metrics, resampling
 from gbtune.data import Dataset
-from gbtune.errors import InvalidArgument
+from gbtune.errors import InvalidArgument, WorkerDied
 from gbtune.evaluation import Evaluator, Rounds, Schedule
 from gbtune.families.base import check_params
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecord, TrialRecord
 from gbtune.seeds import fresh_study_seed
+from gbtune.slots import SLOT_KEY, should_prune
 from gbtune.spaces import SearchSpace
+from gbtune.storage import writing
 from gbtune.study_record import describe_study
 
 KIND_KEY = "gbtune:kind"
@@ -54,6 +56,8 @@ class Proposal:
         As in `TrialRecord`.
     claim : Claim
         Who trains it.
+    slot : int or None
+        As in `TrialRecord`.
     """
 
     params: Mapping[str, Any]
@@ -61,6 +65,7 @@ class Proposal:
     kind: str
     provenance: str
     claim: Claim
+    slot: int | None = None
 
     def record(self, trial: optuna.Trial, objective: Objective, started_at: int) -> TrialRecord:
         """Return the record of the trial as it begins."""
@@ -72,6 +77,7 @@ class Proposal:
             provenance=self.provenance,
             sampled=self.sampled,
             n_folds=len(objective.evaluator.folds),
+            slot=self.slot,
             started_at=started_at,
         )
 
@@ -105,6 +111,8 @@ class Objective:
         Instead of the one that fits the study's pruner.
     threads : int, default 1
         Threads of each booster.
+    study_seed : int, optional
+        The seed in use where `seed` is None: that of a study which goes on.
 
     Raises
     ------
@@ -138,11 +146,13 @@ class Objective:
         seed: int | None = 0,
         schedule: Schedule | None = None,
         threads: int = 1,
+        study_seed: int | None = None,
     ) -> None:
         if schedule not in (None, "folds", "rounds"):
             raise InvalidArgument(f"Objective: schedule must be 'folds', 'rounds' or None, got {schedule!r}.")
         self.seed, self.schedule = seed, schedule
-        self.study_seed = fresh_study_seed() if seed is None else _checked_seed(seed)
+        drawn = fresh_study_seed() if study_seed is None else study_seed
+        self.study_seed = drawn if seed is None else _checked_seed(seed)
         self.family = families.get(family)
         loaded = SearchSpace.load(self.family.default_space if space is None else space, family=self.family.name)
         check_params(self.family, (parameter.name for parameter in loaded.parameters if parameter.name != ROUNDS))
@@ -163,6 +173,10 @@ class Objective:
         self.baseline_rounds = self.family.default_rounds
         self.interrupted: Callable[[], str | None] = lambda: None
         self.fold_workers = 1
+        self.in_generations = False
+        """Whether trials are judged as if those of their own generation were still running."""
+        self.elsewhere: Callable[..., CVResult] | None = None
+        """Evaluates instead of the evaluator, with the same arguments: in another process."""
         self._claims: dict[tuple[Any, ...], Claim] = {}
         self._lock = threading.Lock()
 
@@ -220,12 +234,24 @@ class Objective:
     def propose(self, trial: optuna.Trial) -> Proposal:
         """Ask the trial for its parameters."""
         params = self.space.suggest(trial, rounds=False)
-        kind, sampled = trial.user_attrs.get(KIND_KEY, "sampled"), tuple(trial.params)
+        attributes, sampled = trial.user_attrs, tuple(trial.params)
+        kind = attributes.get(KIND_KEY, "sampled")
         if kind == BASELINE:  # the trial's own parameters are the nearest point of the space, for the sampler
             params, sampled = dict(self.family.default_params), ()
         with self._lock:
             claim = self._claims.setdefault(self._key(kind, params), Claim(trial.number))
-        return Proposal(params, sampled, kind, trial.user_attrs.get(PROVENANCE_KEY, ""), claim)
+        provenance = attributes.get(PROVENANCE_KEY, "")
+        return Proposal(params, sampled, kind, provenance, claim, attributes.get(SLOT_KEY))
+
+    def remember(self, record: TrialRecord) -> None:
+        """Take note of a trial that was evaluated earlier, or by another process: it is not trained again."""
+        if record.score is None and record.reason not in ("race", "pruner"):
+            return
+        fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(CVResult)}
+        claim = Claim(record.number)
+        claim.result.set_result(CVResult(**fields))
+        with self._lock:
+            self._claims.setdefault(self._key(record.kind, record.params), claim)
 
     def evaluate(self, trial: optuna.Trial, proposal: Proposal) -> float:
         """Evaluate a proposal of `trial` and write its record.
@@ -243,8 +269,10 @@ class Objective:
         record = proposal.record(trial, self, _now())
         try:
             result = self._evaluated_once(trial, proposal, record)
-        except Exception:
-            _write(trial, dataclasses.replace(record, state="failed", error=traceback.format_exc(), ended_at=_now()))
+        except Exception as error:
+            reason = "worker" if isinstance(error, WorkerDied) else None
+            failed = dataclasses.replace(record, state="failed", reason=reason, error=traceback.format_exc())
+            _write(trial, dataclasses.replace(failed, ended_at=_now()))
             raise
         reason = result.reason
         if reason == "pruner" and isinstance(trial.study.pruner, RacingPruner):
@@ -291,7 +319,7 @@ class Objective:
         params = dict(proposal.params)
         if ROUNDS in params:  # of an ordinary kind: a number to try, not a curve to read
             rounds = Rounds.exactly(int(params.pop(ROUNDS)))
-        return self.evaluator.evaluate(
+        return (self.elsewhere or self.evaluator.evaluate)(
             params,
             seed=self.study_seed,
             report=None if proposal.kind == BASELINE else self._reporter(trial, record, protocol),
@@ -308,7 +336,7 @@ class Objective:
             # The pruner reads the scores so far from the record.
             _write(trial, dataclasses.replace(record, fold_scores=tuple(fold_scores)))
             trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
-            return trial.should_prune()
+            return should_prune(trial) if self.in_generations else trial.should_prune()
 
         return report
 
@@ -331,7 +359,8 @@ def _checked_seed(seed: object) -> int:
 
 
 def _write(trial: optuna.Trial, record: TrialRecord) -> None:
-    trial.set_user_attr(TRIAL_KEY, record.to_json())
+    with writing(trial.study):
+        trial.set_user_attr(TRIAL_KEY, record.to_json())
 
 
 def _now() -> int:

@@ -30,6 +30,8 @@ class Progress:
         one, shows counts only.
     timeout : float, optional
         Seconds planned.
+    done : int, default 0
+        Trials that earlier runs of the study finished.
     metric : str, default ""
         Name of the metric, shown before the best score.
     direction : {"minimize", "maximize"}, default "minimize"
@@ -56,6 +58,7 @@ class Progress:
         enabled: bool = True,
         total: int | None = None,
         timeout: float | None = None,
+        done: int = 0,
         metric: str = "",
         direction: Direction = "minimize",
     ) -> None:
@@ -65,7 +68,7 @@ class Progress:
         self.total, self.timeout = total, timeout
         self.metric, self.direction = metric, direction
         self._bar: Any = None
-        self._done = self._pruned = self._failed = 0
+        self._done, self._pruned, self._failed = done, 0, 0
         self._lock = threading.Lock()
         self._start = 0.0
 
@@ -79,6 +82,7 @@ class Progress:
             self._start = time.monotonic()
             self._bar = _bar_class()(
                 total=self.timeout if by_time else self.total,
+                initial=0 if by_time else self._done,
                 file=sys.stderr,
                 bar_format=f"{whole}{amount}{{postfix}}",
                 # A log file keeps every refresh as a line of its own.

@@ -16,6 +16,7 @@ from gbtune.facts import collect_facts, read_records
 from gbtune.optional import require
 from gbtune.records import TrialRecord
 from gbtune.summary import (
+    STATES,
     SummaryFacts,
     format_estimate,
     format_score,
@@ -203,7 +204,7 @@ def _tiles(facts: SummaryFacts) -> str:
         gain = f"+{format_estimate(*facts.gain)}" if facts.gain[0] > 0 else format_estimate(*facts.gain)
         words = "the default itself is the best" if best.kind == "baseline" else verdict(*facts.gain)
         tiles.append((gain, f"gain over the library's default, paired by fold: {words}"))
-    states = ", ".join(f"{facts.counts[s]} {s}" for s in ("complete", "pruned", "failed") if facts.counts.get(s))
+    states = ", ".join(f"{facts.counts[s]} {s}" for s in STATES if facts.counts.get(s))
     tiles.append(
         (f"{sum(facts.counts.values())} trials", f"{states or 'none finished'}, {format_seconds(facts.seconds)}")
     )
@@ -238,7 +239,7 @@ def _parameters(facts: SummaryFacts) -> str:
 
 
 def _failures(records: Sequence[TrialRecord]) -> str:
-    errors = Counter((r.error or "No traceback was recorded.").strip() for r in records if r.state == "failed")
+    errors = Counter((r.error or "No traceback was recorded.").strip() for r in records if r.error)
     if not errors:
         return ""
     parts = ["<h2>Failed trials</h2>"]

@@ -6,6 +6,7 @@ A grid is not sampled: it is a list of points, each asked for once, like the por
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import optuna
 
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.seeds import seed as derive_seed
+from gbtune.slots import SlotSampler
 from gbtune.spaces import SearchSpace
 
 NAMES = ("tpe", "random", "grid")
@@ -40,7 +42,9 @@ class SamplerPlan:
     exhaustive: bool = False
 
 
-def resolve_sampler(sampler: str | optuna.samplers.BaseSampler, space: SearchSpace, *, study_seed: int) -> SamplerPlan:
+def resolve_sampler(
+    sampler: str | optuna.samplers.BaseSampler, space: SearchSpace, *, study_seed: int | None
+) -> SamplerPlan:
     """Return the plan for a sampler argument.
 
     Parameters
@@ -50,8 +54,8 @@ def resolve_sampler(sampler: str | optuna.samplers.BaseSampler, space: SearchSpa
         has seen all regions).
     space : SearchSpace
         What is searched.
-    study_seed : int
-        The study's seed. An object keeps its own random state.
+    study_seed : int or None
+        The study's seed; None is random. An object keeps its own random state.
 
     Raises
     ------
@@ -75,18 +79,22 @@ def resolve_sampler(sampler: str | optuna.samplers.BaseSampler, space: SearchSpa
             f"sampler must be one of {', '.join(map(repr, NAMES))} or an optuna.samplers.BaseSampler, "
             f"got {type(sampler).__name__}."
         )
-    stream = derive_seed(study_seed, "sampler")
     if sampler == "tpe":
-        return SamplerPlan(optuna.samplers.TPESampler(seed=stream), sampler)
+        return SamplerPlan(_by_slot(optuna.samplers.TPESampler, study_seed), sampler)
     if sampler == "random":
-        return SamplerPlan(optuna.samplers.RandomSampler(seed=stream), sampler)
+        return SamplerPlan(_by_slot(optuna.samplers.RandomSampler, study_seed), sampler)
     if sampler == "grid":
         cells = space.grid()
+        stream = None if study_seed is None else derive_seed(study_seed, "sampler")
         order = np.random.default_rng(stream).permutation(len(cells))
         return SamplerPlan(
-            optuna.samplers.RandomSampler(seed=stream),
+            _by_slot(optuna.samplers.RandomSampler, study_seed),
             sampler,
             tuple(cells[position] for position in order),
             exhaustive=True,
         )
     raise UnknownName("sampler", sampler, NAMES, "An optuna.samplers.BaseSampler object works too.")
+
+
+def _by_slot(make: Callable[..., optuna.samplers.BaseSampler], study_seed: int | None) -> optuna.samplers.BaseSampler:
+    return make() if study_seed is None else SlotSampler(make, study_seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 import uuid
@@ -94,3 +95,53 @@ def describe_study(
         "started_at": time.time_ns() // 1_000_000,
     }
     return StudyRecord(**{**facts, **details})
+
+
+_MAY_CHANGE = {"space": "space_definition", "sampler": "sampler", "pruner": "pruner"}
+
+
+def continued(before: StudyRecord, now: StudyRecord, n_trials: int) -> StudyRecord:
+    """Return the record of a study that goes on: the same study, and what was changed.
+
+    Parameters
+    ----------
+    before, now : StudyRecord
+        As stored, and as this call would describe it.
+    n_trials : int
+        Trials in the study so far.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> from gbtune.records import StudyRecord
+    >>> from gbtune.study_record import continued
+    >>> then = StudyRecord("1", "churn", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                    "binary", 99, 4, "5 folds", 5, sampler="random")
+    >>> continued(then, dataclasses.replace(then, uid="2", sampler="tpe"), 12).changes
+    ('after 12 trials: sampler random became tpe',)
+    """
+    changed = [
+        f"{shown} {getattr(before, shown)} became {getattr(now, shown)}"
+        if getattr(before, shown) != getattr(now, shown)
+        else f"{shown} {getattr(now, shown)} has other values"
+        for shown, field in _MAY_CHANGE.items()
+        if getattr(before, field) != getattr(now, field)
+    ]
+    changes = (*before.changes, *([f"after {n_trials} trials: {', '.join(changed)}"] if changed else []))
+    return dataclasses.replace(now, uid=before.uid, name=before.name, started_at=before.started_at, changes=changes)
+
+
+def differences(before: StudyRecord, now: StudyRecord) -> list[str]:
+    """Return why the trials of two records cannot be compared, in words; empty if they can."""
+    words = []
+    for what in ("family", "task", "metric"):
+        then, here = getattr(before, what), getattr(now, what)
+        if then != here:
+            words.append(f"{what} {then} then, {here} now")
+    if before.data_fingerprint != now.data_fingerprint:
+        then, here = (f"{r.n_rows:,} rows x {r.n_columns} columns ({r.data_fingerprint})" for r in (before, now))
+        words.append(f"data {then} then, {here} now")
+    elif before.folds_fingerprint != now.folds_fingerprint:
+        then, here = (f"{r.folds}, seed {r.seed} ({r.folds_fingerprint})" for r in (before, now))
+        words.append(f"folds {then} then, {here} now")
+    return words

@@ -16,7 +16,7 @@ import numpy as np
 from gbtune.errors import InvalidArgument
 from gbtune.records import Direction, StudyRecord, TrialRecord
 
-_STATES = ("complete", "pruned", "failed")
+STATES = ("complete", "pruned", "failed", "interrupted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SummaryFacts:
     baseline : TrialRecord or None
         The library's default parameters, evaluated on the same folds.
     counts : mapping of str to int
-        Trials by state: ``"complete"``, ``"pruned"``, ``"failed"``.
+        Trials by state: ``"complete"``, ``"pruned"``, ``"failed"``; ``"interrupted"`` ones were run again.
     seconds : float
         Wall time of the study.
     warnings : tuple of str
@@ -241,8 +241,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
         rows.append(("default", f"{study.metric} {format_estimate(facts.baseline.score, error)}"))
     if facts.gain is not None:
         rows.append(("gain", f"{format_estimate(*facts.gain)}, paired by fold: {verdict(*facts.gain)}"))
-    states = [f"{facts.counts[state]} {state}" for state in _STATES if facts.counts.get(state)]
-    total = sum(facts.counts.get(state, 0) for state in _STATES)
+    states = [f"{facts.counts[state]} {state}" for state in STATES if facts.counts.get(state)]
+    total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))
     if facts.run_url or facts.run_id:
         rows.append(("MLflow", facts.run_url or f"run {facts.run_id}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 
@@ -19,15 +19,20 @@ from gbtune.pruners import describe as describe_pruner
 from gbtune.records import STUDY_KEY, ModelBundle, Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.report import render_report
 from gbtune.result import TuningResult
+from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.seeds import seed as derive_seed
-from gbtune.study import Clock, Point, Runner
-from gbtune.study_record import versions
-from gbtune.summary import summary_markdown
+from gbtune.slots import Slots
+from gbtune.storage import describe as describe_storage
+from gbtune.storage import study_lock
+from gbtune.study import Clock, Point
+from gbtune.study_record import continued, versions
+from gbtune.summary import plural, summary_markdown
 from gbtune.tracking import Tracker
 
 PARALLEL_REFIT_CELLS = 2_000_000
 """From so many cells on, the refit uses all cores; below, threads cost more than they bring."""
+Isolation = Literal["thread", "process"]
 WRITING_SECONDS = 4.0
 """Reserved for model and report when trials are tracked: mostly MLflow's imports, overlapped with the trials."""
 
@@ -39,6 +44,9 @@ class Budget:
     n_trials: int | None
     timeout: float | None
     n_jobs: int
+    isolation: Isolation = "thread"
+    note: str = ""
+    """What was asked for and is not done, for the printed lines."""
 
 
 class Tuning:
@@ -103,8 +111,13 @@ class Tuning:
             As in `gbtune.tune`.
         """
         with self.clock.listening():
-            self._plan(may_drop_folds)
-            record = self._start()
+            with study_lock(self.study, "plan"):  # processes that share a study keep to one plan
+                before = self._record_before()
+                self._plan(before, may_drop_folds)
+                record = self._describe(before)
+                self.study.set_user_attr(STUDY_KEY, record.to_json())
+            if self.tracker is not None:
+                self.tracker.study_started(record)
             try:
                 self._search(record)
                 records = read_records(self.study)[1]
@@ -121,8 +134,8 @@ class Tuning:
 
     # -- before the first trial -----------------------------------------------------------------------------
 
-    def _plan(self, may_drop_folds: bool) -> None:
-        objective, before = self.objective, self._record_before()
+    def _plan(self, before: StudyRecord | None, may_drop_folds: bool) -> None:
+        objective = self.objective
         self.clock.reserved = self._writing_seconds()
         if before is not None:  # trials of one study are compared: they keep to one plan
             rounds = objective.evaluator.rounds
@@ -147,40 +160,34 @@ class Tuning:
         text = self.study.user_attrs.get(STUDY_KEY)
         return None if text is None else StudyRecord.from_json(text)
 
-    def _start(self) -> StudyRecord:
-        before = self._record_before()
-        details = {
-            "name": self.name,
-            "max_rounds": self.plan.rounds.cap,
-            "lowest_learning_rate": self.plan.lowest_learning_rate,
-            "sampler": self.sampling.name,
-            "pruner": describe_pruner(self.study.pruner),
-            "n_trials": self.budget.n_trials,
-            "timeout": self.budget.timeout,
-            "n_jobs": self.budget.n_jobs,
-            "plan": self.plan.reason,
-        }
+    def _describe(self, before: StudyRecord | None) -> StudyRecord:
         record = self.objective.describe(
-            self.study, **{**details, **({"uid": before.uid, "name": before.name} if before else {})}
+            self.study,
+            name=self.name,
+            max_rounds=self.plan.rounds.cap,
+            lowest_learning_rate=self.plan.lowest_learning_rate,
+            sampler=self.sampling.name,
+            pruner=describe_pruner(self.study.pruner),
+            n_trials=self.budget.n_trials,
+            timeout=self.budget.timeout,
+            n_jobs=self.budget.n_jobs,
+            plan=self.plan.reason,
+            storage=describe_storage(self.study),
         )
-        self.study.set_user_attr(STUDY_KEY, record.to_json())
-        if self.tracker is not None:
-            self.tracker.study_started(record)
-        return record
+        return record if before is None else continued(before, record, len(self.study.get_trials(deepcopy=False)))
 
     def _points(self) -> list[Point]:
         """Baseline, then the grid's cells or the portfolio; each point once."""
         space, task = self.objective.space, self.objective.data.task
-        known = {record.kind for record in read_records(self.study)[1]}
         points = []
-        if BASELINE not in known:
+        if not any(record.kind == BASELINE and record.state == "complete" for record in read_records(self.study)[1]):
             points.append(Point(self._baseline_point(), BASELINE, "library default"))
         if self.sampling.exhaustive:
             return points + [Point(cell, "grid") for cell in self.sampling.points]
         seen: list[dict[str, Any]] = []
         for entry in space.portfolio_for(task):
             projected = space.project(entry.params)
-            if projected not in seen and "portfolio" not in known:
+            if projected not in seen:
                 seen.append(projected)
                 points.append(Point(projected, "portfolio", entry.provenance))
         return points
@@ -198,11 +205,12 @@ class Tuning:
     # -- trials ---------------------------------------------------------------------------------------------
 
     def _search(self, record: StudyRecord) -> None:
-        budget, best_so_far = self.budget, None
+        budget, best_so_far = self.budget, best_record(record, read_records(self.study)[1])
         progress = Progress(
             self.progress,
             total=self._total_trials(),
             timeout=budget.timeout,
+            done=self._filled_slots(),
             metric=record.metric,
             direction=record.direction,
         )
@@ -210,15 +218,16 @@ class Tuning:
             for line in self._opening(record):
                 progress.say(line)
 
-            def on_trial(trial: TrialRecord) -> None:
+            def on_trial(trial: TrialRecord, mine: bool) -> None:
                 nonlocal best_so_far
-                if self.tracker is not None:
+                if self.tracker is not None and mine:  # every process writes its own
                     self.tracker.trial_finished(trial)
                 if trial.state == "complete":
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 if best_so_far is not None:
                     self._reserve(_seconds_per_round(best_so_far), best_so_far.rounds)
-                progress.update(trial, None if best_so_far is None else best_so_far.score)
+                if trial.reason != "killed":  # its slot is run again
+                    progress.update(trial, None if best_so_far is None else best_so_far.score)
 
             runner = Runner(
                 self.study,
@@ -239,6 +248,11 @@ class Tuning:
         cells = len(self.sampling.points) + 1
         return cells if self.budget.n_trials is None else min(cells, self.budget.n_trials)
 
+    def _filled_slots(self) -> int:
+        slots = Slots(self.study)
+        slots.read()
+        return sum(trial.state.is_finished() for trial in slots.held.values())
+
     def _opening(self, record: StudyRecord) -> list[str]:
         limits = [] if record.n_trials is None else [f"{record.n_trials} trials"]
         limits += [] if record.timeout is None else [f"{record.timeout:g} s"]
@@ -253,6 +267,13 @@ class Tuning:
             f"seed {record.seed}",
         ]
         lines = ["gbtune: " + " | ".join(parts)]
+        if record.storage:
+            done = plural(self._filled_slots(), "trial")
+            lines.append(f"gbtune: study {record.name!r} in {record.storage}, {done} so far")
+        if record.changes:
+            lines.append(f"gbtune: {record.changes[-1]}")
+        if self.budget.note:
+            lines.append(f"gbtune: {self.budget.note}")
         if record.plan:
             lines.append(f"gbtune: to fit the time, {record.plan}")
         return lines + [f"gbtune: {note}" for note in self.objective.data.notes]
@@ -276,7 +297,8 @@ class Tuning:
         if self.tracker is None:
             return Receipt()
         try:
-            return self.tracker.study_finished(self._outcome(state, model, example))
+            with study_lock(self.study, "finish"):  # processes that share a study write its results one by one
+                return self.tracker.study_finished(self._outcome(state, model, example))
         except Exception as error:
             problem = f"The end of the study was not tracked ({type(error).__name__}: {error})."
             warnings.warn(problem, GbtuneWarning, stacklevel=2)

@@ -17,12 +17,13 @@ PACKAGE = Path(gbtune.__file__).parent
 FLOORS: list[set[str]] = [
     {"errors", "records", "seeds", "optional", "locations"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling"},
-    {"evaluation", "isolation", "memory", "slots", "samplers", "pruners", "storage", "tracking"},
+    {"evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking"},
     {
         "planning",
         "study_record",
         "objective",
         "study",
+        "runner",
         "summary",
         "facts",
         "figures",

@@ -18,7 +18,8 @@ from gbtune.facts import read_records
 from gbtune.objective import BASELINE, Objective
 from gbtune.pruners import RacingPruner
 from gbtune.records import STUDY_KEY, TrialRecord
-from gbtune.study import Clock, Point, Runner, create_study
+from gbtune.runner import Runner
+from gbtune.study import Clock, Point, open_study
 
 START = Point({"learning_rate": 0.1, "split": 0.5}, BASELINE, "library default")
 
@@ -31,7 +32,7 @@ def new_study(objective: Objective, **arguments: Any) -> optuna.Study:
         "default_name": "test",
         **arguments,
     }
-    study = create_study(arguments.pop("study", None), arguments.pop("storage", None), **arguments)
+    study = open_study(arguments.pop("study", None), arguments.pop("storage", None), **arguments)
     study.set_user_attr(STUDY_KEY, objective.describe(study).to_json())
     return study
 
@@ -110,8 +111,8 @@ def test_an_optuna_grid_sampler_ends_the_study_after_its_cells() -> None:
 def test_a_configuration_is_trained_once() -> None:
     trained: list[tuple[float, int]] = []
     objective = stub_objective(lambda params, fold: trained.append((params["split"], fold)))
-    same = Point({"learning_rate": 0.2, "split": 0.3}, "portfolio")
-    records = run(objective, new_study(objective), points=[START, same, same, same], n_trials=4, n_jobs=2)
+    same = [Point({"learning_rate": 0.2, "split": 0.3}, kind) for kind in ("portfolio", "grid", "sampled")]
+    records = run(objective, new_study(objective), points=[START, *same], n_trials=4, n_jobs=2)
     assert len(trained) == 2 * 4, "two configurations on four folds"
     assert sorted(record.duplicate_of is None for record in records) == [False, False, True, True]
     assert len({record.score for record in records[1:]}) == 1
@@ -139,7 +140,7 @@ def test_a_failing_baseline_ends_the_study_with_the_first_traceback() -> None:
     told: list[int] = []
     study = new_study(objective)
     with pytest.raises(StudyFailed, match=r"The baseline failed(.|\n)*the booster says no"):
-        run(objective, study, n_trials=6, n_jobs=2, on_trial=lambda record: told.append(record.number))
+        run(objective, study, n_trials=6, n_jobs=2, on_trial=lambda record, mine: told.append(record.number))
     assert all(trial.state.is_finished() for trial in study.trials)
     assert told == list(range(len(study.trials)))
 
@@ -232,16 +233,12 @@ def test_a_study_object_is_used_as_it_is_and_must_fit() -> None:
         "default_name": "x",
     }
     mine = optuna.create_study(direction="minimize")
-    assert create_study(mine, None, **arguments) is mine
+    assert open_study(mine, None, **arguments) is mine
     with pytest.raises(InvalidArgument, match="direction must be 'minimize'"):
-        create_study(optuna.create_study(direction="maximize"), None, **arguments)
-    with pytest.raises(InvalidArgument, match="storage goes with a study's name"):
-        create_study(mine, "sqlite:///x.db", **arguments)
-    with pytest.raises(InvalidArgument, match="study must be a name"):
-        create_study(3, None, **arguments)  # type: ignore[arg-type]
+        open_study(optuna.create_study(direction="maximize"), None, **arguments)
 
 
-def test_a_name_that_is_taken_in_the_storage_is_refused() -> None:
+def test_a_name_in_a_storage_is_the_same_study_again() -> None:
     storage = optuna.storages.InMemoryStorage()
     arguments: dict[str, Any] = {
         "sampler": None,
@@ -249,9 +246,8 @@ def test_a_name_that_is_taken_in_the_storage_is_refused() -> None:
         "direction": "minimize",
         "default_name": "x",
     }
-    create_study("mine", storage, **arguments)
-    with pytest.raises(InvalidArgument, match="has a study 'mine' already"):
-        create_study("mine", storage, **arguments)
+    open_study("mine", storage, **arguments).set_user_attr("here", 1)
+    assert open_study("mine", storage, **arguments).user_attrs == {"here": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,405 @@
+"""Runs the trials of a study: asked by slot, evaluated in threads, told by generation.
+
+The study's storage is the truth. A runner looks at it, asks for slots that are free, and tells a generation once all
+its trials are evaluated, whoever evaluated them. So it makes no difference whether a study is run at once, in parts,
+or by several processes, nor, with a seed, how many cores there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gbtune.errors import StudyFailed, WorkerDied
+from gbtune.leases import OWNER_KEY, Lease, same_machine
+from gbtune.objective import BASELINE, KIND_KEY, PROVENANCE_KEY, Objective, Proposal
+from gbtune.pruners import protocol_of
+from gbtune.records import TRIAL_KEY, TrialRecord
+from gbtune.slots import POINT_KEY, SLOT_KEY, Slots, generation_end, record_of, slot_of
+from gbtune.storage import study_lock, writing
+from gbtune.study import Clock, Point, quiet_optuna
+
+FAILURES_IN_A_ROW = 5
+DEATHS_IN_A_ROW = 3
+"""Of worker processes: more than bad luck."""
+INTERRUPT_SECONDS = 1.0
+LOOK_SECONDS = 0.2
+"""How often to look what the other processes have done, while waiting for them."""
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclasses.dataclass
+class _Job:
+    trial: optuna.Trial
+    proposal: Proposal
+    running: bool = True
+    error: BaseException | None = None
+
+
+class Runner:
+    """Runs trials of one objective in one study until the budget is used up.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Where trials are asked and told.
+    objective : Objective
+        What evaluates them.
+    points : iterable of Point
+        Asked for, in order, before the sampler is; those that the study has already are not repeated.
+    clock : Clock
+        Deadline and interrupt.
+    n_trials : int or None
+        Slots that are filled when the study ends; None: the deadline ends it.
+    n_jobs : int, default 1
+        Trials side by side.
+    generations : bool, default True
+        False: a worker asks as soon as it is free (fast, and not reproducible).
+    exhaustive : bool, default False
+        End after the points.
+    on_trial : callable, optional
+        Told each finished trial's record, and whether this process ran it, from the calling thread. With
+        generations, in the order of slots.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        objective: Objective,
+        points: Iterable[Point],
+        clock: Clock,
+        *,
+        n_trials: int | None,
+        n_jobs: int = 1,
+        generations: bool = True,
+        exhaustive: bool = False,
+        on_trial: Callable[[TrialRecord, bool], None] = lambda record, mine: None,
+    ) -> None:
+        self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
+        self.points, self.exhaustive = list(points), exhaustive
+        self.n_trials, self.generations, self.workers = n_trials, generations, n_jobs
+        if generations and protocol_of(study.pruner).schedule == "rounds":
+            # Such pruners look at running trials too: one trial at a time, its folds side by side.
+            self.workers, objective.fold_workers = 1, n_jobs
+        objective.in_generations = generations
+        self.slots, self.lease, self._lock = Slots(study), Lease(study), study_lock(study)
+        self.open: dict[int, _Job] = {}
+        self.running = 0
+        self.failures: list[TrialRecord] = []
+        self.failure: StudyFailed | None = None
+        self.failure_cause: BaseException | None = None
+        self.failed = self.stopped = False
+        self._next_look, self._sharing = 0.0, 1
+        self._give_up: float | None = None
+        self._tasks: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Run until the budget is used up, the points are (when exhaustive), or an interrupt.
+
+        Whatever happens, no trial of this runner is left running, as long as the storage can be written.
+
+        Raises
+        ------
+        StudyFailed
+            If the baseline fails, five trials in a row, or three worker processes in a row; from the first error. Or if
+            the study's storage cannot be written.
+        """
+        self.objective.interrupted = self._reason_to_stop
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            with writing(self.study), self.lease:
+                self._take_note(self.slots.read(), told=True)
+                try:
+                    self._run()
+                finally:
+                    self._end()
+        finally:
+            self.failed = True  # what still trains stops at its next round
+            for _ in threads:
+                self._tasks.put(None)
+        if self.failure is not None:
+            raise self.failure from self.failure_cause
+
+    def _reason_to_stop(self) -> str | None:
+        return self.clock.reason_to_stop() or ("failure" if self.failed else None)
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._reason_to_stop() is None:
+            with self._lock:
+                self._look()
+                while self._settle():
+                    pass
+                if self.stopped or self._reason_to_stop() is not None or not self._fill():
+                    return
+            self._wait()
+
+    def _end(self) -> None:
+        """Wait for what still runs, which has been told to stop, and tell all that this process has open."""
+        self.failed = True
+        while self.running and not self._is_given_up():
+            self._take_ended()
+        with self._lock:
+            self._take_note(self.slots.read())
+            for job in sorted(self.open.values(), key=lambda job: (job.proposal.slot or 0, job.trial.number)):
+                self._close(job)
+                self._tell(self._frozen(job.trial.number))
+            self._take_note(self.slots.read())
+
+    def _look(self) -> None:
+        """Read the storage; free the slots of dead processes."""
+        self._take_note(self.slots.read())
+        if time.monotonic() < self._next_look:
+            return
+        living = self.lease.living()
+        # Several processes on one machine share its cores.
+        self._sharing = sum(same_machine(lease) for lease in living.values())
+        for trial in [t for t in self.slots.held.values() if not t.state.is_finished() and t.number not in self.open]:
+            if trial.user_attrs.get(OWNER_KEY) in living:
+                continue
+            record = record_of(trial)
+            if record is None or record.state == "running":
+                self._mark_killed(trial, record)
+                self._tell(self._frozen(trial.number))
+            elif not self.generations:
+                self._tell(trial)
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._take_note(self.slots.read())
+
+    def _mark_killed(self, trial: FrozenTrial, record: TrialRecord | None) -> None:
+        kind, now = trial.user_attrs.get(KIND_KEY, "sampled"), time.time_ns() // 1_000_000
+        started = now if trial.datetime_start is None else int(trial.datetime_start.timestamp() * 1000)
+        record = record or TrialRecord(
+            trial.number,
+            "running",
+            trial.params,
+            kind,
+            sampled=tuple(trial.params),
+            slot=slot_of(trial),
+            started_at=started,
+        )
+        record = dataclasses.replace(record, state="failed", reason="killed", ended_at=now)
+        self.study._storage.set_trial_user_attr(trial._trial_id, TRIAL_KEY, record.to_json())
+
+    def _settle(self) -> bool:
+        """Tell what is known: evaluated trials at once, or generation by generation; return whether there was any."""
+        if not self.generations:
+            ready = [job.trial.number for job in self.open.values() if not job.running]
+        else:
+            first = self.slots.first_open()
+            end = int(min(generation_end(first, self.study.pruner), self._total()))
+            if first >= end or self.slots.free(range(first, end)):
+                return False
+            holders = [self.slots.held[slot] for slot in range(first, end)]
+            ready = [trial.number for trial in holders if not trial.state.is_finished()]
+            if not all(self._is_evaluated(number) for number in ready):
+                return False
+        for number in ready:
+            self._tell(self._frozen(number))
+        self._take_note(self.slots.read())
+        return bool(ready)
+
+    def _is_evaluated(self, number: int) -> bool:
+        job = self.open.get(number)
+        if job is not None:
+            return not job.running
+        record = record_of(self._frozen(number))
+        return record is not None and record.state != "running"
+
+    def _fill(self) -> bool:
+        """Ask for free slots while workers are free; return whether anything is left to wait for."""
+        total = self._total()
+        workers = max(1, self.workers // self._sharing)
+        while self.running < workers and self._reason_to_stop() is None:
+            slot = self._next_slot(total)
+            if slot is None:
+                break
+            self._ask(slot)
+        return self.slots.first_open() < total
+
+    def _next_slot(self, total: float) -> int | None:
+        first = self.slots.first_open()
+        if self.generations:
+            free = self.slots.free(range(first, int(min(generation_end(first, self.study.pruner), total))))
+            return free[0] if free else None
+        slot = first
+        while slot in self.slots.held:
+            slot += 1
+        return slot if slot < total else None
+
+    def _total(self) -> float:
+        """Slots there are in all."""
+        if not self.exhaustive:
+            return float("inf") if self.n_trials is None else self.n_trials
+        others = [trial for trial in self.slots.held.values() if POINT_KEY not in trial.user_attrs]
+        points = len(self.points) + len(others) + len(self.slots.waiting)
+        return points if self.n_trials is None else min(points, self.n_trials)
+
+    # -- one trial ------------------------------------------------------------------------------------------
+
+    def _ask(self, slot: int) -> None:
+        """Ask for the trial of a slot and start it. The lock is held: nobody else asks."""
+        attributes: dict[str, Any] = {SLOT_KEY: slot, OWNER_KEY: self.lease.owner}
+        enqueued = bool(self.slots.waiting)  # Optuna hands those out first, in their order
+        if not enqueued:
+            params, more = self._prescribed(slot)
+            attributes |= more
+            with quiet_optuna():
+                if params:
+                    self.study.enqueue_trial(params, user_attrs=attributes)
+                else:
+                    self.study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attributes))
+        trial = self.study.ask()
+        try:
+            if enqueued:
+                for key, value in attributes.items():
+                    trial.set_user_attr(key, value)
+            # Here, not in the worker: independent sampling draws from one stream, which must be in order.
+            job = _Job(trial, self.objective.propose(trial))
+        except BaseException:
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        self.open[trial.number] = job
+        self.running += 1
+        self._tasks.put(job)
+        self.slots.read()
+
+    def _prescribed(self, slot: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a slot must evaluate: parameters (empty: the sampler's), and the trial's attributes."""
+        cut = self.slots.cut.get(slot)
+        if cut is not None and self._is_whole(cut):
+            kept = (KIND_KEY, PROVENANCE_KEY, POINT_KEY)
+            return dict(cut.params), {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
+        taken = self.slots.points_taken()
+        for point in self.points:
+            if point.key not in taken:
+                about = {KIND_KEY: point.kind, PROVENANCE_KEY: point.provenance, POINT_KEY: point.key}
+                return dict(point.params), about
+        return {}, {}
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        """Whether a trial that was cut off had all its parameters, and the space still has them."""
+        return bool(trial.params) and self.objective.space.project(trial.params) == trial.params
+
+    def _work(self) -> None:
+        while (job := self._tasks.get()) is not None:
+            try:
+                self.objective.evaluate(job.trial, job.proposal)
+            except optuna.TrialPruned:
+                pass
+            except BaseException as error:
+                job.error = error
+                if job.proposal.kind == BASELINE and not isinstance(error, WorkerDied):
+                    self.failed = True  # nothing to compare with: the others need not go on
+            self._done.put(job)
+
+    def _wait(self) -> None:
+        """Wait until a job has ended, or it is time to look what other processes have done."""
+        look = time.monotonic() + LOOK_SECONDS
+        while not self._take_ended():
+            if self._is_given_up() or (self.running < self.workers and time.monotonic() > look):
+                return
+
+    def _is_given_up(self) -> bool:
+        """Whether an interrupt's second is over: what is in the middle of a long round is left behind."""
+        if self._give_up is None and self.clock.interrupt.is_set():
+            self._give_up = time.monotonic() + INTERRUPT_SECONDS
+        return self._give_up is not None and time.monotonic() > self._give_up
+
+    def _take_ended(self) -> bool:
+        try:
+            job = self._done.get(timeout=0.05)
+        except queue.Empty:
+            return False
+        job.running = False
+        self.running -= 1
+        self._finish(job)
+        return True
+
+    def _finish(self, job: _Job) -> None:
+        """Make sure that an evaluated trial has its record."""
+        if isinstance(job.error, StudyFailed):  # its record could not be written
+            raise job.error
+        if job.error is not None and TRIAL_KEY not in job.trial.user_attrs:  # it failed before it began
+            self._write_end(job, "failed", None, "".join(traceback.format_exception(job.error)))
+
+    def _close(self, job: _Job) -> None:
+        if job.running:  # left behind in the middle of a long round
+            self._write_end(job, "pruned", self.clock.reason_to_stop() or "failure", None)
+
+    def _write_end(self, job: _Job, state: Any, reason: str | None, error: str | None) -> None:
+        now = time.time_ns() // 1_000_000
+        text = job.trial.user_attrs.get(TRIAL_KEY)
+        begun = job.proposal.record(job.trial, self.objective, now) if text is None else TrialRecord.from_json(text)
+        partial = sum(begun.fold_scores) / len(begun.fold_scores) if begun.fold_scores else None
+        record = dataclasses.replace(
+            begun, state=state, reason=reason, error=error, partial_score=partial, ended_at=now
+        )
+        job.trial.set_user_attr(TRIAL_KEY, record.to_json())
+
+    # -- telling --------------------------------------------------------------------------------------------
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _tell(self, trial: FrozenTrial) -> None:
+        """Tell a trial what its record says, whoever ran it."""
+        record = record_of(trial)
+        assert record is not None, f"trial {trial.number} has no record"
+        state = _STATES[record.state]
+        try:
+            self.study.tell(trial.number, record.score if state == TrialState.COMPLETE else None, state)
+        except RuntimeError as error:
+            # Optuna's exhaustive samplers ask the study to stop, which it refuses outside optimize().
+            if "Study.stop" not in str(error):
+                raise
+            self.stopped = True
+
+    def _take_note(self, finished: list[FrozenTrial], *, told: bool = False) -> None:
+        """Pass on what has finished, here or elsewhere; `told`: before this run."""
+        for trial in finished:
+            job = self.open.pop(trial.number, None)
+            record = record_of(trial)
+            if record is None:
+                continue
+            self.objective.remember(record)
+            if not told:
+                self.on_trial(record, trial.user_attrs.get(OWNER_KEY) == self.lease.owner)
+                self._check_failures(record, job)
+
+    def _check_failures(self, record: TrialRecord, job: _Job | None) -> None:
+        if record.state != "failed" or record.reason == "killed":
+            if record.state != "failed":
+                self.failures.clear()
+            return
+        self.failures.append(record)
+        if self.failure is not None:
+            return
+        deaths = 0
+        for failed in reversed(self.failures):
+            if failed.reason != "worker":
+                break
+            deaths += 1
+        if record.kind == BASELINE and record.reason != "worker":
+            what = "The baseline failed"
+        elif deaths >= DEATHS_IN_A_ROW:
+            what = f"{deaths} worker processes in a row died"
+        elif len(self.failures) >= FAILURES_IN_A_ROW:
+            what = f"{FAILURES_IN_A_ROW} trials in a row failed"
+        else:
+            return
+        first = self.failures[-deaths] if deaths >= DEATHS_IN_A_ROW else self.failures[0]
+        self.failure = StudyFailed(f"{what}; the first error was:\n{first.error}")
+        self.failure_cause, self.failed = job.error if job else None, True

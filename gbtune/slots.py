@@ -1,0 +1,269 @@
+"""Slots: the order of a study that interruptions do not change.
+
+A trial's number is Optuna's, its slot is gbtune's: slot 5 is the sixth configuration of the study. They are equal until
+something cuts a trial off (a kill, Ctrl-C, a deadline). Its slot is then run again by a new trial, with the same
+parameters. Samplers and pruners see the study in the order of slots, so it ends as if nothing had happened.
+
+Slots come in generations, whose sizes are constants. A trial is asked and judged as if the earlier generations were
+told and the earlier slots of its own one still running.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Container, Iterable
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gbtune.pruners import protocol_of
+from gbtune.records import TRIAL_KEY, TrialRecord
+from gbtune.seeds import seed as derive_seed
+
+SLOT_KEY = "gbtune:slot"
+POINT_KEY = "gbtune:point"
+"""Key of the prescribed point (baseline, portfolio entry, grid cell) that a trial evaluates."""
+FIRST_GENERATION, GENERATION = 4, 8
+"""Small at first, so that racing starts after the fewest complete trials; later wide enough for eight cores."""
+CUT = ("interrupt", "deadline", "failure", "killed")
+"""Why a trial ended through no fault of its configuration: its slot is free again."""
+
+
+def slot_of(trial: FrozenTrial) -> int:
+    """Return a trial's slot; of a trial that gbtune did not ask for, the number."""
+    return int(trial.user_attrs.get(SLOT_KEY, trial.number))
+
+
+def generation_start(slot: int, pruner: optuna.pruners.BasePruner) -> int:
+    """Return the first slot of the generation that a slot belongs to.
+
+    Pruners with steps in rounds look at running trials, too: there each trial is a generation.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.slots import generation_start
+    >>> [generation_start(slot, optuna.pruners.NopPruner()) for slot in (3, 4, 11, 12)]
+    [0, 4, 4, 12]
+    """
+    if protocol_of(pruner).schedule == "rounds":
+        return slot
+    return 0 if slot < FIRST_GENERATION else slot - (slot - FIRST_GENERATION) % GENERATION
+
+
+def generation_end(slot: int, pruner: optuna.pruners.BasePruner) -> int:
+    """Return the first slot of the next generation."""
+    if protocol_of(pruner).schedule == "rounds":
+        return slot + 1
+    start = generation_start(slot, pruner)
+    return start + (GENERATION if start else FIRST_GENERATION)
+
+
+def record_of(trial: FrozenTrial) -> TrialRecord | None:
+    """Return the record in a trial; None if there is none."""
+    text = trial.user_attrs.get(TRIAL_KEY)
+    return None if text is None else TrialRecord.from_json(text)
+
+
+@dataclasses.dataclass
+class Slots:
+    """What a study's storage says about its slots, as of the last `read`.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Any.
+
+    Attributes
+    ----------
+    held : dict of int to FrozenTrial
+        Slot to the trial that fills it: finished, or running.
+    cut : dict of int to FrozenTrial
+        Slots that are free again, to the trial that was cut off.
+    waiting : list of FrozenTrial
+        Enqueued by the study's owner, or by a process that was killed before it could start them.
+    """
+
+    study: optuna.Study
+    held: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
+    cut: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
+    waiting: list[FrozenTrial] = dataclasses.field(default_factory=list)
+    _finished: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
+    _first: int = 0
+    _final: int = 0  # trials before this number are finished and known
+
+    def read(self) -> list[FrozenTrial]:
+        """Look again; return the trials that have finished since the last time, in the order of slots."""
+        trials = self.study.get_trials(deepcopy=False)
+        news, running = [], []
+        self.waiting = []
+        for trial in trials[self._final :]:
+            if trial.state.is_finished():
+                if trial.number not in self._finished:
+                    self._finished[trial.number] = trial
+                    news.append(trial)
+                    self._settle(trial)
+            elif trial.state == TrialState.WAITING:
+                self.waiting.append(trial)
+            elif SLOT_KEY in trial.user_attrs:  # what somebody else runs is not ours to wait for
+                running.append(trial)
+        while self._final < len(trials) and self._final in self._finished:
+            self._final += 1
+        self.held = {slot: trial for slot, trial in self.held.items() if trial.state.is_finished()}
+        self.held |= {slot_of(trial): trial for trial in running}
+        for slot in self.held:
+            self.cut.pop(slot, None)
+        return sorted(news, key=lambda trial: (slot_of(trial), trial.number))
+
+    def _settle(self, trial: FrozenTrial) -> None:
+        slot, holder = slot_of(trial), self.held.get(slot_of(trial))
+        if holder is not None and holder.state.is_finished():
+            return  # another trial has filled it
+        if self._is_cut(trial):
+            self.cut[slot] = trial
+        else:
+            self.held[slot] = trial
+
+    @staticmethod
+    def _is_cut(trial: FrozenTrial) -> bool:
+        if trial.state == TrialState.COMPLETE:
+            return False
+        record = record_of(trial)
+        if record is None:  # it was killed before it had one
+            return SLOT_KEY in trial.user_attrs
+        # Without a baseline there is nothing to compare with: it is tried again.
+        return record.reason in CUT or (record.kind == "baseline" and trial.state == TrialState.FAIL)
+
+    def free(self, slots: Iterable[int]) -> list[int]:
+        """Return those of the slots that no trial fills."""
+        return [slot for slot in slots if slot not in self.held]
+
+    def first_open(self) -> int:
+        """Return the lowest slot whose trial has not finished."""
+        while self._first in self.held and self.held[self._first].state.is_finished():
+            self._first += 1
+        return self._first
+
+    def points_taken(self) -> set[str]:
+        """Return the keys of the points that a trial evaluates or has evaluated."""
+        return {trial.user_attrs[POINT_KEY] for trial in self.held.values() if POINT_KEY in trial.user_attrs}
+
+
+class _InSlotOrder(optuna.Study):
+    """A study as one trial's sampler and pruner should see it; for reading."""
+
+    def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
+        self.__dict__.update(study.__dict__)
+        self._in_order = trials
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """Return the trials in the order of slots, numbered by slot."""
+        return self._get_trials(deepcopy, states)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        found = [trial for trial in self._in_order if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
+def in_slot_order(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, FrozenTrial]:
+    """Return a study and a running trial as if nothing had ever interrupted the study.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        With a gbtune trial.
+    trial : FrozenTrial
+        Running.
+
+    Returns
+    -------
+    study, trial
+        As they are, where nothing did: the usual case costs one look at the trial's own generation.
+    """
+    if SLOT_KEY not in trial.user_attrs:
+        return study, trial
+    slot = slot_of(trial)
+    start = generation_start(slot, study.pruner)
+    trials = study.get_trials(deepcopy=False)
+    # Numbers and slots part at the first interruption, for good.
+    if trial.number == slot and not any(other.state.is_finished() for other in trials[start:slot]):
+        return study, trial
+    by_slot = {slot_of(other): other for other in trials if slot_of(other) <= slot}  # the newest trial of each
+    by_slot[slot] = trial
+    return _InSlotOrder(study, [_as_of(by_slot[s], s, start) for s in sorted(by_slot)]), _as_of(trial, slot, start)
+
+
+def _as_of(trial: FrozenTrial, slot: int, start: int) -> FrozenTrial:
+    seen = copy.copy(trial)
+    seen.number = slot
+    if slot >= start and seen.state.is_finished():  # told before its generation was: not known yet
+        seen.state, seen.values, seen.datetime_complete = TrialState.RUNNING, None, None
+    return seen
+
+
+def should_prune(trial: optuna.Trial) -> bool:
+    """Ask a study's pruner about a running trial, as if nothing had ever interrupted the study."""
+    frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+    study, seen = in_slot_order(trial.study, frozen)
+    return trial.should_prune() if study is trial.study else study.pruner.prune(study, seen)
+
+
+class SlotSampler(optuna.samplers.BaseSampler):
+    """An ordinary Optuna sampler, seeded by the slot, that sees the study in the order of slots.
+
+    A study that is continued then goes on as if it had never stopped, where a sampler that is created anew would
+    repeat its first draws.
+
+    Parameters
+    ----------
+    make : callable
+        Takes ``seed=`` and returns the sampler of one slot, one that depends only on told trials: a sampler's class.
+    study_seed : int
+        Of the study.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.slots import SlotSampler
+    >>> sampler = SlotSampler(optuna.samplers.RandomSampler, study_seed=0)
+    >>> study = optuna.create_study(sampler=sampler)
+    >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    """
+
+    def __init__(self, make: Callable[..., optuna.samplers.BaseSampler], study_seed: int) -> None:
+        self._make, self._study_seed = make, study_seed
+        self._asked: dict[int, optuna.samplers.BaseSampler] = {}
+
+    def _sampler(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
+        if trial.number not in self._asked:
+            self._asked[trial.number] = self._make(seed=derive_seed(self._study_seed, "sampler", slot=slot_of(trial)))
+        return self._asked[trial.number]
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Prepare the slot's sampler."""
+        self._sampler(trial).before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """Return what the slot's sampler samples together."""
+        return self._sampler(trial).infer_relative_search_space(*in_slot_order(study, trial))
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        """Sample these parameters together."""
+        view, seen = in_slot_order(study, trial)
+        return self._sampler(trial).sample_relative(view, seen, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        """Sample one parameter by itself."""
+        view, seen = in_slot_order(study, trial)
+        return self._sampler(trial).sample_independent(view, seen, param_name, param_distribution)
+
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any | None) -> None:
+        """Let the slot's sampler take note of the end."""
+        self._sampler(trial).after_trial(study, trial, state, values)
+        self._asked.pop(trial.number, None)
