@@ -161,6 +161,12 @@ class Runner:
     def _look(self) -> None:
         """Read the storage; free the slots of dead processes."""
         self._take_note(self.slots.read())
+        # The lock is held, so whoever enqueued these was killed before it could ask for them.
+        for trial in [trial for trial in self.slots.waiting if SLOT_KEY in trial.user_attrs]:
+            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            self._mark_killed(trial, None)
+            self._tell(self._frozen(trial.number))
+            self._next_look = 0.0
         if time.monotonic() < self._next_look:
             return
         living = self.lease.living()
@@ -243,7 +249,8 @@ class Runner:
         """Slots there are in all."""
         if not self.exhaustive:
             return float("inf") if self.n_trials is None else self.n_trials
-        others = [trial for trial in self.slots.held.values() if POINT_KEY not in trial.user_attrs]
+        keys = {point.key for point in self.points}
+        others = [trial for trial in self.slots.held.values() if trial.user_attrs.get(POINT_KEY) not in keys]
         points = len(self.points) + len(others) + len(self.slots.waiting)
         return points if self.n_trials is None else min(points, self.n_trials)
 
@@ -336,7 +343,9 @@ class Runner:
             self._write_end(job, "failed", None, "".join(traceback.format_exception(job.error)))
 
     def _close(self, job: _Job) -> None:
-        if job.running:  # left behind in the middle of a long round
+        record = record_of(self._frozen(job.trial.number))
+        # Left behind in the middle of a long round, or its record could not be written.
+        if job.running or record is None or record.state == "running":
             self._write_end(job, "pruned", self.clock.reason_to_stop() or "failure", None)
 
     def _write_end(self, job: _Job, state: Any, reason: str | None, error: str | None) -> None:
