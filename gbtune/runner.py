@@ -171,7 +171,7 @@ class Runner:
             return
         living = self.lease.living()
         # Several processes on one machine share its cores.
-        self._sharing = sum(same_machine(lease) for lease in living.values())
+        self._sharing = max(1, sum(same_machine(lease) for lease in living.values()))
         for trial in [t for t in self.slots.held.values() if not t.state.is_finished() and t.number not in self.open]:
             if trial.user_attrs.get(OWNER_KEY) in living:
                 continue

@@ -44,15 +44,8 @@ def opened(storage: Any, pruner: optuna.pruners.BasePruner | None = None) -> opt
     )
 
 
-def go_on(
-    study: optuna.Study,
-    n_trials: int,
-    *,
-    clock: Clock | None = None,
-    objective: Objective | None = None,
-    **arguments: Any,
-) -> None:
-    objective = objective or stub_objective()
+def go_on(study: optuna.Study, n_trials: int, *, clock: Clock | None = None, **arguments: Any) -> None:
+    objective = arguments.pop("objective", None) or stub_objective()
     if STUDY_KEY not in study.user_attrs:
         study.set_user_attr(STUDY_KEY, objective.describe(study).to_json())
     points = arguments.pop("points", [START, *PORTFOLIO])
