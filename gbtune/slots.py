@@ -237,6 +237,7 @@ class SlotSampler(optuna.samplers.BaseSampler):
     def __init__(self, make: Callable[..., optuna.samplers.BaseSampler], study_seed: int) -> None:
         self._make, self._study_seed = make, study_seed
         self._asked: dict[int, optuna.samplers.BaseSampler] = {}
+        self._lasting = make(seed=0)
 
     def _sampler(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number not in self._asked:
@@ -249,7 +250,10 @@ class SlotSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Return what the slot's sampler samples together."""
-        return self._sampler(trial).infer_relative_search_space(*in_slot_order(study, trial))
+        view, seen = in_slot_order(study, trial)
+        # One sampler remembers the trials it has looked through; a new one would look through all of them.
+        sampler = self._lasting if view is study else self._sampler(trial)
+        return sampler.infer_relative_search_space(view, seen)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         """Sample these parameters together."""
