@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import optuna
 
 from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
-from gbtune.evaluation import Rounds
+from gbtune.evaluation import Evaluator, Rounds
 from gbtune.facts import best_record, collect_facts, read_records
+from gbtune.isolation import ProcessEvaluator
+from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, Objective
 from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
+from gbtune.pruners import protocol_of
 from gbtune.records import STUDY_KEY, ModelBundle, Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.report import render_report
 from gbtune.result import TuningResult
@@ -90,6 +95,7 @@ class Tuning:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
         self.tracker, self.register, self.progress = tracker, register, progress
         self.clock, self.name = clock, name
+        self._warned = False
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
         large = data.n_rows * data.n_columns >= PARALLEL_REFIT_CELLS
@@ -111,6 +117,7 @@ class Tuning:
             As in `gbtune.tune`.
         """
         with self.clock.listening():
+            self._arrange(self.objective.evaluator.limited(1, self.objective.evaluator.rounds))
             with study_lock(self.study, "plan"):  # processes that share a study keep to one plan
                 before = self._record_before()
                 self._plan(before, may_drop_folds)
@@ -229,18 +236,45 @@ class Tuning:
                 if trial.reason != "killed":  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
-            runner = Runner(
-                self.study,
-                self.objective,
-                self._points(),
-                self.clock,
-                n_trials=budget.n_trials,
-                n_jobs=budget.n_jobs,
-                generations=self.objective.seed is not None,
-                exhaustive=self.sampling.exhaustive,
-                on_trial=on_trial,
-            )
-            runner.run()
+            workers = self._arrange(self.objective.evaluator)
+            with self._somewhere(workers):
+                runner = Runner(
+                    self.study,
+                    self.objective,
+                    self._points(),
+                    self.clock,
+                    n_trials=budget.n_trials,
+                    n_jobs=workers,
+                    generations=self.objective.seed is not None,
+                    exhaustive=self.sampling.exhaustive,
+                    on_trial=on_trial,
+                )
+                runner.run()
+
+    def _arrange(self, evaluator: Evaluator) -> int:
+        """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""
+        typical = self.objective.space.defaults()
+        estimate = estimate_memory(evaluator, isolation=self.budget.isolation, params=typical)
+        workers, warning = fitting_workers(estimate, self.budget.n_jobs, usable_memory())
+        if warning and not self._warned:
+            self._warned = True
+            warnings.warn(warning, GbtuneWarning, stacklevel=4)
+        return workers
+
+    @contextlib.contextmanager
+    def _somewhere(self, workers: int) -> Iterator[None]:
+        """Evaluate in processes, if asked for, as long as this lasts."""
+        if self.budget.isolation == "thread":
+            yield
+            return
+        by_rounds = protocol_of(self.study.pruner).schedule == "rounds" and self.objective.seed is not None
+        with ProcessEvaluator(self.objective.evaluator, 1 if by_rounds else workers) as pool:
+            pool.start()
+            self.objective.elsewhere = pool.evaluate
+            try:
+                yield
+            finally:
+                self.objective.elsewhere = None
 
     def _total_trials(self) -> int | None:
         if not self.sampling.exhaustive:

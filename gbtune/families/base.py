@@ -38,6 +38,33 @@ Params = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
+class BinningCosts:
+    """Bytes per cell of a family's binned matrices, for the estimate of `gbtune.memory`.
+
+    The defaults are guesses for a family that nobody has measured.
+
+    Parameters
+    ----------
+    dense : float
+        Per cell of columns without missing values.
+    missing : float
+        Per present cell when values are missing.
+    sparse : float
+        Per stored cell of a sparse X.
+    sampled : float
+        Per cell of the first 200,000 rows while bins are being found; given back afterwards.
+    copied : float
+        Copies of the raw data while a fold is being binned, as a share of them; given back afterwards.
+    """
+
+    dense: float = 4.0
+    missing: float = 5.0
+    sparse: float = 5.0
+    sampled: float = 0.0
+    copied: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Capabilities:
     """What a family can do, declared so that the contract tests can hold it to its word.
 
@@ -56,6 +83,8 @@ class Capabilities:
         Takes pandas ``category`` columns natively.
     native_metrics : mapping of str to str
         The library's metric names to ours, e.g. ``{"auc": "roc_auc"}``.
+    binning : BinningCosts, optional
+        What its binned matrices cost.
     """
 
     parameters: frozenset[str]
@@ -64,6 +93,7 @@ class Capabilities:
     sparse: bool
     categories: bool
     native_metrics: Mapping[str, str]
+    binning: BinningCosts = BinningCosts()
 
 
 class FoldFit(abc.ABC):
