@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -17,12 +16,12 @@ from gbtune.facts import best_record, collect_facts, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, Objective
+from gbtune.outcome import bundle_model, describe_outcome
 from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
-from gbtune.records import STUDY_KEY, ModelBundle, Receipt, StudyOutcome, StudyRecord, TrialRecord
-from gbtune.report import render_report
+from gbtune.records import STUDY_KEY, Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.result import TuningResult
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
@@ -31,8 +30,8 @@ from gbtune.slots import Slots
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
 from gbtune.study import Clock, Point
-from gbtune.study_record import continued, versions
-from gbtune.summary import plural, summary_markdown
+from gbtune.study_record import continued
+from gbtune.summary import plural
 from gbtune.tracking import Tracker
 
 PARALLEL_REFIT_CELLS = 2_000_000
@@ -340,53 +339,8 @@ class Tuning:
 
     def _outcome(self, state: Any, model: Any, example: Any) -> StudyOutcome:
         facts = collect_facts(self.study, seconds=self.clock.elapsed)
-        summary = summary_markdown(facts)
-        gain, gain_se = facts.gain or (None, None)
-        return StudyOutcome(
-            state=state,
-            best=facts.best,
-            best_params=facts.best_params,
-            baseline_score=None if facts.baseline is None else facts.baseline.score,
-            gain=gain,
-            gain_se=gain_se,
-            summary=summary,
-            report_html=render_report(self.study, summary) if facts.best is not None else "",
-            trials=read_records(self.study)[1],
-            model=None if model is None else self._bundle(model, example, facts.best_params),
-            ended_at=time.time_ns() // 1_000_000,
-            register=self.register,
-        )
-
-    def _bundle(self, model: Any, example: Any, best_params: Any) -> ModelBundle:
-        objective, found = self.objective, versions()
-        data = objective.data
-        return ModelBundle(
-            family=objective.family.name,
-            estimator=model,
-            columns=data.encoder.to_dict(),
-            task=data.task,
-            classes=data.classes,
-            example=example,
-            requirements=tuple(
-                f"{package}=={found[package]}"
-                for package in (objective.family.extra, "pandas", "numpy", "scipy")
-                if package in found
-            ),
-            recipe={
-                "family": objective.family.name,
-                "params": dict(best_params),
-                "loss": objective.evaluator.loss,
-                "metric": objective.metric.name,
-                "direction": objective.direction,
-                "seed": derive_seed(objective.study_seed, "booster"),
-                "study_seed": objective.study_seed,
-                "folds": objective.evaluator.folds.description,
-                "folds_fingerprint": objective.evaluator.folds.fingerprint,
-                "data_fingerprint": data.fingerprint,
-                "weighted": data.sample_weight is not None,
-                "versions": found,
-            },
-        )
+        bundle = None if model is None else bundle_model(self.objective, model, example, facts.best_params)
+        return describe_outcome(self.study, state, model=bundle, register=self.register, facts=facts)
 
     # -- time -----------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ FLOORS: list[set[str]] = [
         "report",
         "progress",
         "result",
+        "outcome",
     },
     {"tuning", "api"},
     {"cli"},
