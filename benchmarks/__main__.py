@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import ci
+from benchmarks import ci, overhead
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,21 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--update", action="store_true", help="write the committed baseline instead of comparing")
     run.add_argument("--trials", type=int, default=ci.TRIALS, help=argparse.SUPPRESS)
     run.add_argument("--only", default="", help="cases whose name contains this")
+    cost = commands.add_parser("overhead", help="what tracking adds to trials of one second; about ten minutes")
+    cost.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for the JSON")
+    cost.add_argument("--trials", type=int, default=60)
+    cost.add_argument("--rounds", type=int, default=3, help="each runs every variant once")
+    cost.add_argument("--n-jobs", type=int, default=1)
+    cost.add_argument("--seconds", type=float, default=1.0, help="burnt by each trial")
     options = parser.parse_args(arguments)
+    if options.command == "overhead":
+        return overhead.run(
+            options.output,
+            trials=options.trials,
+            rounds=options.rounds,
+            n_jobs=options.n_jobs,
+            seconds=options.seconds,
+        )
     return ci.run(options.output, update=options.update, trials=options.trials, only=options.only)
 
 
