@@ -104,11 +104,19 @@ def run_to_the_end(arguments: dict[str, Any]) -> None:
     assert process.exitcode == 0, "the study did not end well"
 
 
-def survive(case: Case, kills: int, folder: Path, draw: random.Random, counts: Counts) -> None:
+def never_killed(family: str, folder: Path) -> dict[int, list[Any]]:
+    """What each slot holds if nothing happens: the same for threads, processes and all storages."""
+    folder.mkdir()
+    case = Case(family, "thread", "journal")
+    run_to_the_end({**case.arguments(folder), "tracking": False})
+    return view(_trials(case.arguments(folder)["storage"]))
+
+
+def survive(
+    case: Case, kills: int, folder: Path, reference: dict[int, list[Any]], draw: random.Random, counts: Counts
+) -> None:
     """Kill the call so often, at moments over all its length; then let it end, and compare."""
-    reference = folder / "reference"
-    reference.mkdir(parents=True)
-    run_to_the_end({**case.arguments(reference), "tracking": False})
+    folder.mkdir()
     arguments = case.arguments(folder)
     finished: dict[int, Any] = {}
     longest, done = 6.0, 0
@@ -188,11 +196,11 @@ def view(trials: list[optuna.trial.FrozenTrial]) -> dict[int, list[Any]]:
     return found
 
 
-def _check_end(case: Case, folder: Path, reference: Path, counts: Counts) -> None:
+def _check_end(case: Case, folder: Path, theirs: dict[int, list[Any]], counts: Counts) -> None:
     import mlflow
 
     kept = _trials(case.arguments(folder)["storage"])
-    ours, theirs = view(kept), view(_trials(case.arguments(reference)["storage"]))
+    ours = view(kept)
     counts.trials += len(ours)
     repeated = [slot for slot, found in ours.items() if len(found) > 1]
     counts.repeated += len(repeated)
@@ -216,10 +224,11 @@ def _check_end(case: Case, folder: Path, reference: Path, counts: Counts) -> Non
 def main(kills: int, folder: Path, seed: int = 0) -> Counts:
     """Spread the kills over all cases; print and return the counts."""
     counts, draw = Counts(), random.Random(seed)
+    references = {family: never_killed(family, folder / family) for family in FAMILIES}
     for number, case in enumerate(CASES):
         share = kills // len(CASES) + (number < kills % len(CASES))
         if share:
-            survive(case, share, folder / f"case{number}", draw, counts)
+            survive(case, share, folder / f"case{number}", references[case.family], draw, counts)
             print(f"{case}: {counts}", flush=True)
     return counts
 
