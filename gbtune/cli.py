@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import click
 import optuna
 
 import gbtune
-from gbtune.errors import GbtuneError, InvalidArgument
+from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument
 from gbtune.facts import read_records
 from gbtune.locations import public_uri, studies_root, study_folder
 from gbtune.outcome import describe_outcome
@@ -53,7 +54,9 @@ def sync_command(study: str, tracking_uri: str | None, storage: str | None, regi
                 tracker = MLflowTracker(tracking_uri, registry_uri=registry_uri)
             else:
                 tracker = tracker_for(found.spool, tracking_uri, registry_uri=registry_uri)
-            receipt = sync(found.study, found.outcome, tracker, spool=found.spool)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", GbtuneWarning)  # the receipt says the same
+                receipt = sync(found.study, found.outcome, tracker, spool=found.spool)
             for problem in receipt.problems:
                 click.echo(problem, err=True)
             if receipt.problems:
