@@ -9,7 +9,9 @@ The tree::
     │   └── UnknownName                       a name that nothing answers to; says the nearest
     ├── MissingLibrary    (also ImportError)  an optional library is not installed
     ├── StudyFailed       (also RuntimeError) trials kept failing; carries the first cause
-    └── BudgetTooSmall    (also RuntimeError) nothing completed within the time
+    ├── BudgetTooSmall    (also RuntimeError) nothing completed within the time
+    ├── WorkerDied        (also RuntimeError) a worker process ended in the middle of its work
+    └── TrackingUnavailable (also RuntimeError) a store that is required cannot be written
     GbtuneWarning         (UserWarning)       something you should know; the work goes on
 
 Bad input raises before the first tree is grown.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class GbtuneError(Exception):
@@ -69,6 +72,31 @@ class StudyFailed(GbtuneError, RuntimeError):
 
 class BudgetTooSmall(GbtuneError, RuntimeError):
     """Nothing completed within the time: the message names the seconds needed."""
+
+
+class TrackingUnavailable(GbtuneError, RuntimeError):
+    """The tracking store cannot be reached or written, and ``MLflowTracker(policy="required")`` says it must be."""
+
+
+class WorkerDied(GbtuneError, RuntimeError):
+    """A worker process ended before it answered; the next call has a new one.
+
+    Parameters
+    ----------
+    pid : int
+        Its process id.
+    reason : str
+        How it ended, e.g. ``"was killed by signal 9 (SIGKILL); out of memory is the usual cause"``.
+    params : dict
+        What it was evaluating.
+    """
+
+    def __init__(self, pid: int, reason: str, params: dict[str, Any]) -> None:
+        super().__init__(pid, reason, params)  # as they are, so that it can be pickled
+        self.pid, self.reason, self.params = pid, reason, params
+
+    def __str__(self) -> str:
+        return f"Worker process {self.pid} {self.reason}. It was evaluating {self.params}."
 
 
 class GbtuneWarning(UserWarning):

@@ -24,12 +24,13 @@ class Tracker(abc.ABC):
        trial, also those of earlier processes that this tracker was never told about.
 
     The same tracker may then serve another study. The same story told twice must leave the same
-    record as when it is told once: the study's uid and the trial's number are the key.
+    record as when it is told once: the study's uid and the trial's number are the key. Several processes may
+    tell the same study at once, each its own trials.
 
     Records are frozen and belong to nobody: keep them, do not change them. A tracker must not raise
-    because its store is dead, slow or full: it warns once (`GbtuneWarning`), returns quickly, and says in
-    the receipt what was not written. `study_started` and `trial_finished` are on the path
-    of tuning: do slow work elsewhere. `study_finished` may wait, for a bounded time.
+    because its store is dead, slow or full (`study_started` alone may, if the user asked for that): it warns once
+    (`GbtuneWarning`), returns quickly, and says in the receipt what was not written. `study_started` and
+    `trial_finished` are on the path of tuning: do slow work elsewhere. `study_finished` may wait, for a bounded time.
 
     `gbtune.testing.trackers.TrackerContract` tests all of this.
 

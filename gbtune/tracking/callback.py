@@ -90,7 +90,21 @@ def trial_record(trial: optuna.trial.FrozenTrial) -> TrialRecord | None:
 def outcome(study: optuna.Study, record: StudyRecord) -> StudyOutcome:
     """Return how a study stands now, from its trials alone."""
     found = [trial_record(trial) for trial in study.get_trials(deepcopy=False)]
-    trials = [trial for trial in found if trial is not None]
+    return outcome_of(record, [trial for trial in found if trial is not None])
+
+
+def outcome_of(
+    record: StudyRecord, trials: list[TrialRecord], state: Literal["complete", "interrupted"] = "complete"
+) -> StudyOutcome:
+    """Return how a study stands, from its trials alone: without report and model.
+
+    Examples
+    --------
+    >>> from gbtune.testing.trackers import example_study, example_trials
+    >>> from gbtune.tracking.callback import outcome_of
+    >>> outcome_of(example_study(), example_trials()).summary
+    '**example**: 3 complete, 1 pruned, 1 failed trials. Best roc_auc: 0.74 (trial 1).'
+    """
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
     sign = 1.0 if record.direction == "maximize" else -1.0
 
@@ -108,7 +122,7 @@ def outcome(study: optuna.Study, record: StudyRecord) -> StudyOutcome:
     if best is not None:
         summary += f" Best {record.metric}: {best.score:.6g} (trial {best.number})."
     return StudyOutcome(
-        state="complete",
+        state=state,
         best=best,
         best_params=best_params,
         baseline_score=baseline,

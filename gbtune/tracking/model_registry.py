@@ -8,7 +8,9 @@ pickle, and loading it needs no gbtune.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import re
 import shutil
@@ -23,6 +25,7 @@ from gbtune.errors import InvalidArgument
 from gbtune.records import ModelBundle
 from gbtune.tracking import model_script
 from gbtune.tracking.artifacts import json_text
+from gbtune.tracking.projection import param_text
 from gbtune.tracking.store import Store
 
 BUILT_IN = ("xgboost", "lightgbm")
@@ -69,16 +72,15 @@ def log_model(
     """
     from mlflow.entities import LoggedModelOutput
 
-    outputs = store.client.get_run(run_id).outputs
-    for output in (outputs.model_outputs if outputs else None) or []:
-        if str(store.client.get_logged_model(output.model_id).status) == "READY":
-            return str(output.model_id)
+    model_id = _ready_model(store, experiment_id, run_id)
+    if model_id is not None:
+        return model_id
     model = store.client.create_logged_model(
         experiment_id,
         name=re.sub(r"[^\w\- ]", "-", name) or "model",
         source_run_id=run_id,
         tags=dict(tags),
-        params={key: str(value) for key, value in bundle.recipe.get("params", {}).items()},
+        params={key: param_text(value) for key, value in bundle.recipe.get("params", {}).items()},
         model_type=f"gbtune {bundle.task}",
     )
     try:
@@ -87,11 +89,33 @@ def log_model(
             save_pyfunc(bundle, path, model=model, run_id=run_id)
             store.client.log_model_artifacts(model.model_id, str(path))
     except BaseException:
-        store.client.finalize_logged_model(model.model_id, "FAILED")
+        with contextlib.suppress(Exception):  # the next attempt removes it
+            store.client.finalize_logged_model(model.model_id, "FAILED")
         raise
     store.client.finalize_logged_model(model.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return str(model.model_id)
+
+
+def _ready_model(store: Store, experiment_id: str, run_id: str) -> str | None:
+    """Return the finished model of a run, attached to it; remove what earlier attempts left half-written."""
+    from mlflow.entities import LoggedModelOutput
+
+    where = f"source_run_id = '{run_id}'"
+    found = sorted(
+        store.client.search_logged_models([experiment_id], filter_string=where),
+        key=lambda model: (model.creation_timestamp, model.model_id),
+    )
+    ready = [model.model_id for model in found if str(model.status) == "READY"]
+    for model in found:
+        if model.model_id not in ready[:1]:
+            store.client.delete_logged_model(model.model_id)
+    if not ready:
+        return None
+    outputs = store.client.get_run(run_id).outputs
+    if ready[0] not in {output.model_id for output in (outputs.model_outputs if outputs else None) or []}:
+        store.client.log_outputs(run_id, [LoggedModelOutput(ready[0], 0)])
+    return str(ready[0])
 
 
 def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: str | None = None) -> None:
@@ -118,7 +142,7 @@ def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: s
         data, script, nothing = Path(folder) / "model", _copy_script(Path(folder)), Path(folder) / "nothing"
         data.mkdir()
         nothing.mkdir()
-        _write_data(bundle, data)
+        write_data(bundle, data)
         mlflow.pyfunc.save_model(
             str(path),
             loader_module=script.stem,
@@ -131,6 +155,15 @@ def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: s
             uv_project_path=nothing,  # otherwise the caller's pyproject.toml and uv.lock travel with the model
             metadata={"gbtune": {"family": bundle.family, "task": bundle.task, "classes": _classes(bundle)}},
         )
+
+
+def import_what_saving_needs() -> None:
+    """Do early what the first `save_pyfunc` of a process would take a second for."""
+    importlib.import_module("mlflow.pyfunc")
+    importlib.import_module("pyarrow.parquet")  # for the spool
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches(["mlflow"])  # MLflow then knows which package has which module
 
 
 def signature(bundle: ModelBundle) -> Any:
@@ -169,10 +202,16 @@ def register_model(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     quote = '"' if "'" in name else "'"
-    for known in client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000):
-        if known.tags.get("gbtune.model_id") == model_id:
-            registered = known
-            break
+    known = [
+        version
+        for version in client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000)
+        if version.tags.get("gbtune.model_id") == model_id
+    ]
+    known.sort(key=lambda version: int(version.version))
+    for later in known[1:]:  # from a request that a hung server carried out after all
+        client.delete_model_version(name, later.version)
+    if known:
+        registered = known[0]
     else:
         # A SQL registry resolves models:/<id> with the global tracking URI, which is the caller's: give it the place.
         source = f"models:/{model_id}" if store.is_http else client.get_logged_model(model_id).artifact_location
@@ -207,7 +246,8 @@ def _copy_script(folder: Path) -> Path:
     return Path(shutil.copyfile(source, folder / f"gbtune_model_{digest}.py"))
 
 
-def _write_data(bundle: ModelBundle, folder: Path) -> None:
+def write_data(bundle: ModelBundle, folder: Path) -> None:
+    """Write what `model_script` reads: the native model file, the columns, the recipe."""
     family = families.get(bundle.family)
     family.save(bundle.estimator, folder / family.model_file)
     model = {

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gbtune
-from gbtune.records import StudyRecord, TrialRecord
+from gbtune.records import StudyRecord, TrialRecord, thin
 
 MAX_PARAM = 6000
 """Characters of a parameter's value; MLflow cuts longer ones without a word."""
 MAX_TAG = 8000
 MAX_KEY = 250
+MAX_CURVE_POINTS = 50
+"""Of a trial's run: each point is a row in MLflow's database and costs it about 0.06 ms of CPU."""
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
@@ -108,22 +110,21 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
     >>> run.name, run.status, [point.key for point in run.points]
     ('#0018 xgboost', 'KILLED', ['partial_score'])
     """
-    metric = safe_key(study.metric)
     points = _Points(trial.ended_at)
     if trial.state == "complete":
-        points.add(metric, trial.score)
+        points.add(study.metric, trial.score)
     points.add("partial_score", trial.partial_score)
     for fold, score in enumerate(trial.fold_scores):
         points.add(f"cv/fold{fold}", score)
-    for step, value in zip(trial.curve_rounds, trial.curve, strict=True):
-        points.add(f"curve/{metric}", value, step)
+    for position in thin(len(trial.curve), MAX_CURVE_POINTS):
+        points.add(f"curve/{study.metric}", trial.curve[position], trial.curve_rounds[position])
     for name, value in trial.extra.items():
         points.add(f"extra/{name}", value)
     for phase, seconds in trial.seconds.items():
         points.add(f"time/{phase}", seconds)
     if trial.rounds_grown:
         points.add("cost/rounds_grown", sum(trial.rounds_grown))
-    params, tags = _params(trial.all_params)
+    params, tags = _params(trial.all_params, points.renamed)
     tags |= {
         "mlflow.runName": f"#{trial.number:04d} {study.family}".rstrip(),
         "gbtune.kind": "trial",
@@ -137,6 +138,7 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
         "gbtune.sampled": ", ".join(trial.sampled),
         "gbtune.provenance": trial.provenance,
         "gbtune.reason": trial.reason or "",
+        "gbtune.slot": "" if trial.slot is None else str(trial.slot),
         "gbtune.duplicate_of": "" if trial.duplicate_of is None else str(trial.duplicate_of),
         "gbtune.nonfinite": ", ".join(sorted(points.dropped)),
     }
@@ -180,7 +182,8 @@ def project_study(study: StudyRecord) -> Projection:
             "n_jobs": study.n_jobs,
             "n_rows": study.n_rows,
             "n_columns": study.n_columns,
-        }
+        },
+        renamed_metric(study),
     )
     name = study.name or f"{study.family} {study.metric}".strip()
     tags |= {
@@ -198,6 +201,8 @@ def project_study(study: StudyRecord) -> Projection:
         "gbtune.folds_fingerprint": study.folds_fingerprint,
         "gbtune.extra_metrics": ", ".join(study.extra_metrics),
         "gbtune.plan": study.plan,
+        "gbtune.storage": study.storage,
+        "gbtune.changes": "; ".join(study.changes),
         "gbtune.version": gbtune.__version__,
         **{f"gbtune.version.{library}": version for library, version in study.versions.items()},
     }
@@ -244,9 +249,48 @@ def scalar_points(values: Mapping[str, float | None], timestamp: int) -> list[Po
     return points.kept
 
 
-def project_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as MLflow accepts them."""
-    return _params(values)[0]
+def project_params(study: StudyRecord, values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters of a run with the study's metric, and the tags that say what is not as given.
+
+    Examples
+    --------
+    >>> from gbtune.records import StudyRecord
+    >>> from gbtune.tracking.projection import project_params
+    >>> space = ("xgboost", "xgboost/core", "1", {})
+    >>> study = StudyRecord("uid", "name", *space, "ndcg@5", "maximize", "binary", 9, 2, "hold-out", 1)
+    >>> project_params(study, {"eta": 0.1})
+    ({'eta': '0.1'}, {'gbtune.renamed': 'ndcg@5 -> ndcg_at_5'})
+    """
+    return _params(values, renamed_metric(study))
+
+
+def renamed_metric(study: StudyRecord) -> dict[str, str]:
+    """Return the study's metric and its key, if MLflow refuses the name."""
+    key = safe_key(study.metric)
+    return {} if key == study.metric else {study.metric: key}
+
+
+class _Keys:
+    """Gives each name a key of its own that MLflow accepts."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._keys:
+            key, number = safe_key(name), 1
+            while key in self._taken:
+                number += 1
+                key = f"{safe_key(name)[: MAX_KEY - 4]}_{number}"
+            self._keys[name] = key
+            self._taken.add(key)
+        return self._keys[name]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Names and keys that are not equal."""
+        return {name: key for name, key in self._keys.items() if name != key}
 
 
 class _Points:
@@ -256,33 +300,38 @@ class _Points:
         self.timestamp = timestamp
         self.kept: list[Point] = []
         self.dropped: set[str] = set()
+        self._keys = _Keys()
 
-    def add(self, key: str, value: float | None, step: int = 0) -> None:
+    @property
+    def renamed(self) -> dict[str, str]:
+        return self._keys.renamed
+
+    def add(self, name: str, value: float | None, step: int = 0) -> None:
         if value is None:
             return
         if math.isfinite(value):
-            self.kept.append(Point(safe_key(key), float(value), self.timestamp, int(step)))
+            self.kept.append(Point(self._keys[name], float(value), self.timestamp, int(step)))
         else:
-            self.dropped.add(key)
+            self.dropped.add(name)
 
 
-def _params(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return parameters and the tags that say which of them were cut."""
+def _params(values: Mapping[str, Any], renamed_metrics: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters and the tags that say which of them were cut, and which names of the run are others."""
     params: dict[str, str] = {}
-    long = []
+    keys, long = _Keys(), []
     for name, value in values.items():
-        key, number = safe_key(name), 1
-        while key in params:
-            number += 1
-            key = f"{safe_key(name)[: MAX_KEY - 4]}_{number}"
-        text = value if isinstance(value, str) else _text(value)
+        key = keys[str(name)]
+        text = param_text(value)
         if len(text) > MAX_PARAM:
             long.append(f"{key} ({len(text)} characters)")
         params[key] = cut(text, MAX_PARAM)
-    return params, ({"gbtune.long_params": ", ".join(long)} if long else {})
+    renamed = [f"{name} -> {key}" for name, key in {**renamed_metrics, **keys.renamed}.items()]
+    tags = {"gbtune.long_params": ", ".join(long), "gbtune.renamed": ", ".join(renamed)}
+    return params, {key: value for key, value in tags.items() if value}
 
 
-def _text(value: object) -> str:
+def param_text(value: object) -> str:
+    """Return a parameter's value as text: JSON for collections, so that a list and a tuple are the same."""
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, default=str)
     return str(value)

@@ -12,22 +12,28 @@ import os
 import shlex
 import socket
 import sqlite3
+import sys
+import tempfile
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from gbtune.errors import InvalidArgument
 from gbtune.locations import public_uri, sqlite_path
 from gbtune.optional import require
 from gbtune.tracking.projection import Point
+from gbtune.tracking.worker import FIRST_SECONDS, beat
 
 PROBE_SECONDS = 5.0
 """A server that takes longer to say it is there is not there."""
-PROBE_EVERY = 1.0
-"""Seconds for which an answer is believed."""
+PROBE_EVERY = 5.0
+"""Seconds for which an answer is believed. Whoever dies in between costs one attempt: see `Worker`."""
 
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REPEATS_ERRORS = ("mlflow.store.db.utils", "urllib3.connectionpool")  # loggers whose errors are raised, too
@@ -41,7 +47,7 @@ class StoreUnreachable(ConnectionError):
 
 
 class Store:
-    """A lazily opened MLflow store; used by one thread at a time.
+    """A lazily opened MLflow store; used by one thread at a time, and by a forked process on its own connection.
 
     Parameters
     ----------
@@ -55,6 +61,7 @@ class Store:
         self.uri = uri
         self.registry_uri = registry_uri or uri
         self._client: Any = None
+        self._pid = os.getpid()
         self._answered = float("-inf")
         self._experiments: dict[str, str] = {}
 
@@ -65,28 +72,57 @@ class Store:
 
     @property
     def client(self) -> Any:
-        """The `MlflowClient`; each use first makes sure that somebody answers.
+        """The `MlflowClient`; each use first makes sure that the attempt is still wanted and that somebody answers.
 
         MLflow retries a dead server for about four minutes per call, and its limits are environment variables,
         which are not ours to write: so gbtune asks first, briefly.
         """
+        beat()
+        if self._pid != os.getpid():
+            self._forget_connections()
         if time.monotonic() - self._answered > PROBE_EVERY:
             self._probe()
             self._answered = time.monotonic()
+            beat()
         if self._client is None:
             self._client = self._open()
+            beat()
         return self._client
 
     def _open(self) -> Any:
         mlflow = require("mlflow", needed_for="Tracking in MLflow")
+        beat()
         path = sqlite_path(self.uri)
-        if path is not None and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if _is_local_disk(path.parent):
-                # Persists in the file: halves the cost of a trial, and readers do not block writers.
-                with contextlib.closing(sqlite3.connect(path)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.registry_uri)
+        if path is None:
+            return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.registry_uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _initialising(path):
+            if not _has_tables(path):
+                self._create(path.resolve(), mlflow)
+            return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.registry_uri)
+
+    def _create(self, path: Path, mlflow: Any) -> None:
+        """Make a database with all its tables, or none: MLflow cannot go on with what a kill leaves half made."""
+        draft = path.with_name(f".{path.name}.new")
+        for leftover in path.parent.glob(f"{draft.name}*"):
+            leftover.unlink()
+        uri = f"sqlite:///{draft.as_posix()}"
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+        for engines in _engines():
+            if uri in engines:
+                engines.pop(uri).dispose()
+        if _is_local_disk(path.parent):
+            # Persists in the file: halves the cost of a trial, and readers do not block writers.
+            with contextlib.closing(sqlite3.connect(draft)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        draft.replace(path)
+
+    def _forget_connections(self) -> None:
+        """Leave the connections of the process that this one was forked from to that process."""
+        self._pid, self._client, self._answered = os.getpid(), None, float("-inf")
+        for engines in _engines():
+            if self.uri in engines:
+                engines[self.uri].dispose(close=False)
 
     def _probe(self) -> None:
         """Raise at once where MLflow would retry for minutes."""
@@ -213,6 +249,42 @@ def _check_writable(path: Path) -> None:
         raise NotADirectoryError(f"{path} cannot be created: {folder} is not a folder")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise PermissionError(f"{path} cannot be written")
+
+
+def _engines() -> Iterator[dict[str, Any]]:
+    """Return the connections that MLflow keeps, by URI."""
+    for store in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        yield getattr(getattr(sys.modules.get(store), "SqlAlchemyStore", None), "_engine_map", {})
+
+
+@contextlib.contextmanager
+def _initialising(path: Path) -> Iterator[None]:
+    """Let one process at a time make the tables of a new database; two at once would both fail."""
+    user = getattr(os, "getuid", lambda: 0)()
+    lock = FileLock(Path(tempfile.gettempdir()) / f"gbtune-{user}-{zlib.crc32(bytes(path.absolute())):08x}.mlflow.lock")
+    with contextlib.suppress(OSError):  # where there can be no lock, MLflow's own must do
+        lock.acquire(timeout=FIRST_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _has_tables(path: Path) -> bool:
+    """Return whether a database is more than an empty file.
+
+    Raises
+    ------
+    InvalidArgument
+        If the file is something else.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError:  # it does not exist yet, or is busy: then it has some
+        return path.exists() and path.stat().st_size > 0
+    except sqlite3.DatabaseError as error:
+        raise InvalidArgument(f"{path} is not a SQLite database ({error}): name another file.") from error
 
 
 def _is_local_disk(folder: Path) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import model_registry
@@ -28,10 +28,14 @@ from gbtune.tracking.projection import (
     trial_uid,
 )
 from gbtune.tracking.store import Store
+from gbtune.tracking.worker import beat
 
 PROGRESS_EVERY = 5.0
 """Seconds between two updates of the study's best score."""
 BEST_COLOUR = "#1b9e77"
+TOP = 20
+"""Complete trials with runs of their own when the detail is "top"."""
+Detail = Literal["all", "top", "summary"]
 
 _CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
@@ -49,9 +53,25 @@ class StudyRun:
         The study.
     register : str or None
         Name in the model registry, where the study's outcome gives none.
+    detail : {"all", "top", "summary"}
+        Which trials get runs of their own; a study that is there already keeps to its rule.
+    context : mapping of str to str, optional
+        Who and what runs the study, as tags. Default: who and what runs this process.
+    on_context : callable, optional
+        Told the context in use.
     """
 
-    def __init__(self, store: Store, experiment: str, study: StudyRecord, register: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        experiment: str,
+        study: StudyRecord,
+        register: str | None = None,
+        *,
+        detail: Detail = "all",
+        context: Mapping[str, str] | None = None,
+        on_context: Callable[[dict[str, str]], None] | None = None,
+    ) -> None:
         self.store = store
         self.experiment = experiment
         self.study = study
@@ -59,13 +79,17 @@ class StudyRun:
         self.run_id: str | None = None
         self.experiment_id = ""
         self.model_uri: str | None = None
+        self.detail: Detail = detail
         self._is_new = False
         self._runs: dict[str, tuple[str, str]] = {}  # key of a trial -> run id, status
         self._unsure: set[str] = set()  # create_run was called and not answered
+        self._doubt = False  # there may be two runs of one key
+        self._starts = 0
         self._told: dict[int, TrialRecord] = {}
         self._shown: set[int] = set()  # trials whose best-so-far is written
         self._next_progress = 0.0
-        self._context: dict[str, str] = {}
+        self._context = dict(context or {})
+        self._on_context = on_context
 
     @property
     def url(self) -> str | None:
@@ -76,33 +100,49 @@ class StudyRun:
         """Create the study's run, or find it when the study is resumed."""
         if self.run_id is not None:
             return
+        self._starts += 1
+        self._doubt = self._doubt or self._starts > 1
         projection = project_study(self.study)
+        if not self._context:
+            self._context = _context_tags()
+            if self._on_context is not None:
+                self._on_context(self._context)
         self.experiment_id = self.store.experiment_id(self.experiment)
-        self._context = _context_tags()
         key = {"gbtune.study_uid": self.study.uid, "gbtune.kind": "study"}
         found = self.store.search(self.experiment_id, key)
         if not found:
-            created = self._create(projection, {**self._context, **projection.tags})
+            tags = {**self._context, **projection.tags, "gbtune.detail": self.detail}
+            created = self._create(projection, tags)
             # another process may have been as fast: both then take the same run
             found = self.store.search(self.experiment_id, key) or [self.store.client.get_run(created)]
             self._is_new = len(found) == 1
-        run = min(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        run = min(found, key=_precedence)
         run_id = run.info.run_id
         if run.info.status == "RUNNING":
             self.store.terminate(run_id, projection.status, projection.end)
+        self._keep_to_rule(run.data.tags.get("gbtune.detail", "all"))
         params = {k: v for k, v in projection.params.items() if k not in run.data.params}
         self.store.log(run_id, params=params, tags={**projection.tags, "gbtune.state": "running"})
         self.store.client.log_inputs(run_id, [dataset_input(self.study)])
-        if not self._is_new:
-            self._runs = self._find_trials()
-        self.run_id = run_id
+        runs = {} if self._is_new else self._find_trials()
+        beat()
+        self._runs, self.run_id = runs, run_id
+
+    def _keep_to_rule(self, rule: str) -> None:
+        if rule in ("all", "top", "summary"):
+            self.detail = rule  # type: ignore[assignment]
+
+    def warm_up(self) -> None:
+        """Import what the end of the study will need, while nobody waits for it."""
+        if self.run_id is not None:
+            model_registry.import_what_saving_needs()
 
     def write_trial(self, trial: TrialRecord) -> None:
         """Write a finished trial as a run of its own."""
         self.start()
         self._told[trial.number] = trial
-        key = trial_uid(self.study, trial.number)
-        self._write_child(key, project_trial(self.study, trial))
+        if self.detail == "all":
+            self._write_child(trial_uid(self.study, trial.number), project_trial(self.study, trial))
         if time.monotonic() >= self._next_progress:
             self.write_progress()
             self._next_progress = time.monotonic() + PROGRESS_EVERY
@@ -114,15 +154,64 @@ class StudyRun:
             known += 1
         self._write_best([self._told[number] for number in range(known)])
 
-    def write_untold(self, outcome: StudyOutcome) -> None:
-        """Write the trials that this tracker was never told about: those of earlier and other processes."""
+    def write_untold(self, outcome: StudyOutcome, *, thorough: bool = False) -> None:
+        """Write the runs that are missing: trials of earlier and other processes, the best trials.
+
+        Parameters
+        ----------
+        outcome : StudyOutcome
+            How the study ended.
+        thorough : bool, default False
+            Look for runs that are there twice, even if nothing hints at any.
+        """
         self.start()
-        untold = [t for t in outcome.trials if t.state != "running" and t.number not in self._told]
-        if any(not self._is_written(trial) for trial in untold):
-            self._runs |= self._find_trials()
-        for trial in untold:
+        wanted = self._wanted(outcome)
+        others = any(trial.number not in self._told for trial in outcome.trials if trial.state != "running")
+        if thorough or others or self._doubt or not self._is_new:
+            # Trials that the outcome does not know are another process's: their runs stay.
+            known = {trial.number for trial in outcome.trials if trial.state != "running"}
+            unwanted = known - {trial.number for trial in wanted}
+            self._reconcile({trial_uid(self.study, number) for number in unwanted})
+        for trial in wanted:
             if not self._is_written(trial):
                 self._write_child(trial_uid(self.study, trial.number), project_trial(self.study, trial))
+
+    def _wanted(self, outcome: StudyOutcome) -> list[TrialRecord]:
+        """Return the trials that get a run of their own."""
+        finished = [trial for trial in outcome.trials if trial.state != "running"]
+        if self.detail == "all":
+            return finished
+        if self.detail == "summary":
+            return []
+        sign = -1.0 if self.study.direction == "maximize" else 1.0
+        scored = [(sign * t.score, t.number) for t in finished if t.state == "complete" and t.score is not None]
+        best = {number for _, number in sorted(scored)[:TOP]}
+        return [t for t in finished if t.number in best or (t.kind == "baseline" and t.state == "complete")]
+
+    def _reconcile(self, unwanted: set[str]) -> None:
+        """Keep one run per key, and none of the trials that the rule does not want; delete the others.
+
+        A server that hung may have carried out what was given up and done again.
+        """
+        found = self.store.search(self.experiment_id, {"gbtune.study_uid": self.study.uid})
+        groups: dict[str, list[Any]] = {}
+        for run in sorted(found, key=_precedence):
+            groups.setdefault(run.data.tags.get("gbtune.trial_uid", ""), []).append(run)
+        parent, *_ = groups.pop("", []) or [None]
+        if parent is not None and parent.info.run_id != self.run_id:
+            self.run_id, self._shown = parent.info.run_id, set()
+        runs = {}
+        for key, (kept, *_) in groups.items():
+            if key not in unwanted:
+                runs[key] = (kept.info.run_id, kept.info.status)
+                if kept.data.tags.get("mlflow.parentRunId") != self._id():
+                    self.store.log(kept.info.run_id, tags={"mlflow.parentRunId": self._id()})
+        keep = {self._id(), *(run_id for run_id, _ in runs.values())}
+        for run in found:
+            if run.info.run_id not in keep:
+                self.store.client.delete_run(run.info.run_id)
+        beat()
+        self._runs = runs
 
     def write_results(self, outcome: StudyOutcome) -> None:
         """Write all that the study's run shows."""
@@ -137,9 +226,10 @@ class StudyRun:
         }
         if outcome.best is not None:
             tags["gbtune.best_trial"] = str(outcome.best.number)
-            self._mark_best(outcome.best.number)
         self.store.log(run_id, scalar_points(gain, outcome.ended_at), tags={k: v for k, v in tags.items() if v})
         self.store.terminate(run_id, "FAILED" if outcome.state == "failed" else "FINISHED", outcome.ended_at)
+        if outcome.best is not None:
+            self._mark_best(outcome.best)
 
     def write_files(self, outcome: StudyOutcome) -> None:
         """Write the trial table, the parameters, the space and the report."""
@@ -163,14 +253,15 @@ class StudyRun:
         best |= {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}
         points = scalar_points(best, outcome.ended_at)
         model_tags = self._model_tags(digest, points)
-        tags = {"mlflow.runName": "final", "gbtune.kind": "final", **model_tags}
+        params, tags = project_params(self.study, outcome.best_params)
+        tags |= {"mlflow.runName": "final", "gbtune.kind": "final", **model_tags}
         final = Projection(
             name="final",
             status="FINISHED",
             start=outcome.ended_at,
             end=outcome.ended_at,
             tags={**tags, "gbtune.trial_uid": f"{self.study.uid}:final:{digest}"},
-            params=project_params(outcome.best_params),
+            params=params,
             points=points,
         )
         run_id = self._write_child(final.tags["gbtune.trial_uid"], final)
@@ -227,7 +318,8 @@ class StudyRun:
         """Three calls: create with true start and all tags, one batch, terminate with true end."""
         run_id, status = self._runs.get(key, ("", ""))
         if not run_id and key in self._unsure:
-            found = self.store.search(self.experiment_id, {"gbtune.trial_uid": key})
+            self._doubt = True
+            found = sorted(self.store.search(self.experiment_id, {"gbtune.trial_uid": key}), key=_precedence)
             run_id, status = (found[0].info.run_id, found[0].info.status) if found else ("", "")
         if status and status != "RUNNING":
             return run_id
@@ -238,6 +330,7 @@ class StudyRun:
             self._runs[key] = (run_id, "RUNNING")
         self.store.log(run_id, projection.points, projection.params)
         self.store.terminate(run_id, projection.status, projection.end)
+        beat()
         self._runs[key] = (run_id, projection.status)
         self._unsure.discard(key)
         return run_id
@@ -246,13 +339,14 @@ class StudyRun:
         run = self.store.client.create_run(
             self.experiment_id, start_time=projection.start, tags=tags, run_name=projection.name
         )
+        beat()
         if projection.tags["gbtune.kind"] == "study":
             self.store.terminate(run.info.run_id, projection.status, projection.end)
         return str(run.info.run_id)
 
     def _find_trials(self) -> dict[str, tuple[str, str]]:
         runs = self.store.search(self.experiment_id, {"gbtune.study_uid": self.study.uid})
-        keyed = [(run.data.tags.get("gbtune.trial_uid"), run.info) for run in runs]
+        keyed = [(run.data.tags.get("gbtune.trial_uid"), run.info) for run in sorted(runs, key=_precedence)]
         return {key: (info.run_id, info.status) for key, info in reversed(keyed) if key}
 
     def _write_best(self, trials: Iterable[TrialRecord]) -> None:
@@ -261,16 +355,22 @@ class StudyRun:
             self.store.log(self._id(), points)
             self._shown |= {point.step for point in points}
 
-    def _mark_best(self, number: int) -> None:
+    def _mark_best(self, best: TrialRecord) -> None:
         """Colour the best trial's run; unmark the one that an earlier part of the study had marked."""
-        key = trial_uid(self.study, number)
+        key = trial_uid(self.study, best.number)
         before = self.store.search(self.experiment_id, {"gbtune.study_uid": self.study.uid, "gbtune.best": "true"})
         for run in before:
             if run.data.tags.get("gbtune.trial_uid") != key:
                 self.store.log(run.info.run_id, tags={"gbtune.best": "false"})
                 self.store.client.delete_tag(run.info.run_id, "mlflow.runColor")
-        if key in self._runs:
-            self.store.log(self._runs[key][0], tags={"gbtune.best": "true", "mlflow.runColor": BEST_COLOUR})
+        if self.detail != "summary":
+            run_id = self._write_child(key, project_trial(self.study, best))
+            self.store.log(run_id, tags={"gbtune.best": "true", "mlflow.runColor": BEST_COLOUR})
+
+
+def _precedence(run: Any) -> tuple[int, bool, str]:
+    """Of two runs with one key, the smaller one is kept: the oldest, then one that was finished."""
+    return run.info.start_time, run.info.status == "RUNNING", run.info.run_id
 
 
 def _context_tags() -> dict[str, str]:

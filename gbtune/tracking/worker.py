@@ -9,15 +9,31 @@ import threading
 import time
 from collections.abc import Callable
 
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts while the study runs, at most."""
+FIRST_SECONDS = 30.0
+"""How long an attempt may stand still before anything has succeeded: imports, new tables, a cold server."""
+ATTEMPT_SECONDS = 10.0
+"""The same afterwards."""
+UPLOAD_SECONDS = 300.0
+"""The same for files and models: one call that sends much."""
+SHORTEST_PAUSE = 30.0
+LONGEST_PAUSE = 300.0
+"""Seconds between two attempts while the study runs: doubling with each failure."""
+SHORTEST_FINAL_PAUSE = 0.25
 LONGEST_FINAL_PAUSE = 2.0
 """The same at the end, when somebody is waiting."""
 DEAD_SECONDS = 5.0
 """How long to wait at the end when nothing has ever succeeded: it will hardly come to life now."""
+WATCH_SECONDS = 1.0
+"""How often an attempt's progress is looked at."""
+TRIES_IN_FRONT = 3
+"""So often a job is attempted before those behind it go first."""
 
 _PERMANENT = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _PASSING_CODES = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+
+
+class Abandoned(Exception):
+    """This attempt took too long and another has its place: it must not touch anything any more."""
 
 
 @dataclasses.dataclass
@@ -27,31 +43,71 @@ class Job:
     Parameters
     ----------
     label : str
-        For people, e.g. ``"trial 3"``.
+        For people, e.g. ``"trial 3"``; empty for work that nobody misses when it fails.
     run : callable
         Does it; called again after a failure, so it must not matter how often.
+    seconds : float or None
+        How long an attempt may stand still. Default: `FIRST_SECONDS`, `ATTEMPT_SECONDS`.
     error : BaseException or None
         Of the last attempt.
+    attempts : int
+        How many there were.
     """
 
     label: str
     run: Callable[[], None]
+    seconds: float | None = None
     error: BaseException | None = None
+    attempts: int = 0
+
+
+class _Attempts(threading.Thread):
+    """The thread that attempts jobs, until it is abandoned."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+        self.abandoned = False
+        self.seconds = FIRST_SECONDS
+        self.alive_at = time.monotonic()
+
+
+def beat() -> None:
+    """Say, between two calls to the other side, that the attempt goes on.
+
+    Raises
+    ------
+    Abandoned
+        If it was given up meanwhile. Outside a worker's thread nothing happens.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.worker import beat
+    >>> beat()
+    """
+    thread = threading.current_thread()
+    if isinstance(thread, _Attempts):
+        if thread.abandoned:
+            raise Abandoned
+        thread.alive_at = time.monotonic()
 
 
 class Worker:
     """Runs jobs in order, in one daemon thread; never raises into the caller.
 
-    A job that fails because the other side is away goes back into the queue, and nothing is
-    attempted for a while (1 s, doubling up to 30 s). A job that fails for another
-    reason is put aside until `flush`, which attempts it once more. The thread starts with the first
+    A call that never returns cannot be stopped from outside. So an attempt that stands still for
+    `ATTEMPT_SECONDS` (between two `beat`) is abandoned: its thread is left alone, its next `beat` raises, and a
+    new thread goes on.
+
+    A job that fails because the other side is away, or is abandoned, goes back into the queue, and nothing
+    is attempted for a while (30 s, doubling up to 5 min; short during `flush`). A job that fails for another
+    reason is put aside until `flush`, which attempts it once more. The threads start with the first
     job, and again in a forked process (with an empty queue: the parent's jobs are the parent's).
 
     Examples
     --------
     >>> from gbtune.tracking.worker import Worker
     >>> worker, done = Worker(), []
-    >>> worker.submit("note", lambda: done.append(1))
+    >>> job = worker.submit("note", lambda: done.append(1))
     >>> worker.flush(10.0), done
     ([], [1])
     """
@@ -62,11 +118,16 @@ class Worker:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._arrived = threading.Condition(lock)  # a job, or the end: for the thread that attempts
+        self._settled = threading.Condition(lock)  # a job is done or failed: for those who wait
+        self._ended = threading.Condition(lock)  # for the watch
+        self._lock = lock
         self._waiting: collections.deque[Job] = collections.deque()
         self._aside: list[Job] = []
         self._busy: Job | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: _Attempts | None = None
+        self._watcher: threading.Thread | None = None
         self._flushing = False
         self._failures = 0
         self._successes = 0
@@ -75,77 +136,135 @@ class Worker:
         self.first_error: BaseException | None = None
         """The first failure of all; None while all is well."""
 
-    def submit(self, label: str, run: Callable[[], None]) -> None:
-        """Queue a job and return at once; thread-safe."""
+    def submit(self, label: str, run: Callable[[], None], seconds: float | None = None) -> Job:
+        """Queue a job and return at once; thread-safe.
+
+        Parameters
+        ----------
+        label, run, seconds
+            As in `Job`.
+        """
         if self._pid != os.getpid():
             self._reset()
-        with self._changed:
-            self._waiting.append(Job(label, run))
+        job = Job(label, run, seconds)
+        with self._lock:
+            self._waiting.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+                self._start_thread()
+                self._watcher = threading.Thread(target=self._watch, name=f"{self._name}-watch", daemon=True)
+                self._watcher.start()
+            self._arrived.notify()
+        return job
 
-    def flush(self, seconds: float) -> list[Job]:
+    def wait(self, job: Job, seconds: float) -> bool:
+        """Wait for the first attempt at a job; return whether it succeeded.
+
+        Parameters
+        ----------
+        job : Job
+            As `submit` returned it.
+        seconds : float
+            At most so long; the job stays queued.
+        """
+        ends = time.monotonic() + seconds
+        with self._lock:
+            if not job.attempts:  # somebody is waiting: an earlier job's failure is no reason not to try
+                self._not_before = 0.0
+                self._arrived.notify()
+            while job is self._busy or (job in self._waiting and not job.attempts):
+                left = ends - time.monotonic()
+                if left <= 0:
+                    return False
+                self._settled.wait(left)
+            return job.attempts > 0 and job.error is None
+
+    def drop(self) -> None:
+        """Forget all jobs; an attempt that is under way is abandoned."""
+        with self._lock:
+            self._retire()
+
+    def flush(self, seconds: float, dead_seconds: float | None = None) -> list[Job]:
         """Wait until all is done, at most `seconds`; return the jobs that are not, and forget them.
 
-        When nothing has ever succeeded, `seconds` is cut to `DEAD_SECONDS` once an attempt has failed.
         A job that hangs is left to its thread, and a later `submit` starts another thread.
+
+        Parameters
+        ----------
+        seconds : float
+            The longest wait.
+        dead_seconds : float, optional
+            The longest wait when nothing has ever succeeded, once an attempt has failed. Default: `DEAD_SECONDS`.
         """
         if self._pid != os.getpid():
             self._reset()
         started = time.monotonic()
-        with self._changed:
+        shortest = min(seconds, DEAD_SECONDS if dead_seconds is None else dead_seconds)
+        with self._lock:
             self._flushing, self._not_before = True, 0.0
             self._waiting.extend(self._aside)
             self._aside.clear()
-            self._changed.notify_all()
+            self._arrived.notify_all()
             while self._waiting or self._busy:
                 dead = self._failures and not self._successes
-                left = started + (min(seconds, DEAD_SECONDS) if dead else seconds) - time.monotonic()
+                left = started + (shortest if dead else seconds) - time.monotonic()
                 if left <= 0:
                     break
-                self._changed.wait(left)
+                self._settled.wait(left)
             undone = [*([self._busy] if self._busy else []), *self._waiting, *self._aside]
             for job in undone:  # what the last one met is why the others were not even tried
                 job.error = job.error or (self._last_error if self._failures else None)
-            # An idle thread ends now; a busy one may hang for minutes and is left alone.
-            self._thread = self._busy = None
-            self._waiting.clear()
-            self._aside.clear()
+            self._retire()
             self._flushing = False
-            self._changed.notify_all()
-        return undone
+        return [job for job in undone if job.label]
+
+    def _retire(self) -> None:
+        if self._thread is not None:
+            self._thread.abandoned = True  # an idle thread ends now, a busy one with its next beat
+        self._thread = self._busy = None
+        self._waiting.clear()
+        self._aside.clear()
+        self._arrived.notify_all()
+        self._ended.notify_all()
+
+    def _start_thread(self) -> None:
+        self._thread = _Attempts(self._work, self._name)
+        self._thread.start()
 
     def _work(self) -> None:
         mine = threading.current_thread()
+        assert isinstance(mine, _Attempts)
         while (job := self._next(mine)) is not None:
+            failure: BaseException | None = None
             try:
                 job.run()
             except BaseException as error:
-                failure: BaseException | None = error
-            else:
-                failure = None
-            with self._changed:
-                if self._thread is not mine:
+                failure = error
+            with self._lock:
+                if mine.abandoned:
                     return
-                self._busy, job.error = None, failure
-                if failure is None:
-                    self._successes += 1
-                    self._failures = 0
-                else:
-                    self._put_back(job, failure)
-                self._changed.notify_all()
+                self._settle(job, failure)
 
-    def _next(self, mine: threading.Thread) -> Job | None:
-        with self._changed:
-            while self._thread is mine:
+    def _next(self, mine: _Attempts) -> Job | None:
+        with self._lock:
+            while not mine.abandoned:
                 pause = self._not_before - time.monotonic()
                 if self._waiting and pause <= 0:
-                    self._busy = self._waiting.popleft()
-                    return self._busy
-                self._changed.wait(pause if self._waiting else None)
+                    job = self._busy = self._waiting.popleft()
+                    mine.seconds = job.seconds or (ATTEMPT_SECONDS if self._successes else FIRST_SECONDS)
+                    mine.alive_at = time.monotonic()
+                    return job
+                self._arrived.wait(pause if self._waiting else None)
         return None
+
+    def _settle(self, job: Job, failure: BaseException | None) -> None:
+        self._busy, job.error = None, failure
+        job.attempts += 1
+        if failure is None:
+            self._successes += bool(job.label)
+            self._failures = 0
+        elif job.label:
+            self._put_back(job, failure)
+        self._settled.notify_all()
 
     def _put_back(self, job: Job, failure: BaseException) -> None:
         self.first_error = self.first_error or failure
@@ -154,9 +273,28 @@ class Worker:
             return
         self._failures += 1
         self._last_error = failure
-        self._waiting.append(job)
-        longest, shortest = (LONGEST_FINAL_PAUSE, 0.25) if self._flushing else (LONGEST_PAUSE, 1.0)
+        # The order of jobs is kept while the other side is away, but no job holds up the others for ever.
+        if isinstance(failure, OSError) and job.attempts < TRIES_IN_FRONT:
+            self._waiting.appendleft(job)
+        else:
+            self._waiting.append(job)
+        if self._flushing:
+            shortest, longest = SHORTEST_FINAL_PAUSE, LONGEST_FINAL_PAUSE
+        else:
+            shortest, longest = SHORTEST_PAUSE, LONGEST_PAUSE
         self._not_before = time.monotonic() + min(longest, shortest * 2.0 ** min(self._failures - 1, 10))
+
+    def _watch(self) -> None:
+        """Abandon attempts that stand still."""
+        mine = threading.current_thread()
+        with self._lock:
+            while (thread := self._thread) is not None and self._watcher is mine:
+                job, now = self._busy, time.monotonic()
+                if job is not None and now - thread.alive_at > thread.seconds:
+                    thread.abandoned = True
+                    self._settle(job, TimeoutError(f"no answer within {thread.seconds:g} s"))
+                    self._start_thread()
+                self._ended.wait(min(WATCH_SECONDS, ATTEMPT_SECONDS / 4))
 
 
 def is_passing(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow_server import Server
 
 from gbtune.tracking import MLflowTracker
 
@@ -17,6 +18,20 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
     mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture(scope="session")
+def one_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), empty_database)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """One server for all tests, each with its own experiment: it takes five seconds to start."""
+    one_server.start()
+    return one_server
 
 
 @pytest.fixture

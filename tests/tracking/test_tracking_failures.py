@@ -60,8 +60,9 @@ def test_a_dead_server_is_one_warning_and_a_list_of_what_is_missing(free_port: i
     receipt, message = told_with_one_warning(MLflowTracker(f"http://127.0.0.1:{free_port}"))
     assert "does not answer" in message
     assert receipt.run_id is None
-    (problem,) = receipt.problems
+    problem, remedy = receipt.problems
     assert "trial 0" in problem and "trial 4" in problem and "the study's results" in problem
+    assert remedy.startswith("Finish with: gbtune sync /")
 
 
 def test_only_the_worker_speaks_to_mlflow(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +117,24 @@ def test_a_read_only_store_is_one_warning(uri: str) -> None:
 
 def test_a_store_that_cannot_be_created_is_one_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    receipt, message = told_with_one_warning(MLflowTracker(f"sqlite:///{tmp_path}/file/mlflow.db"))
-    assert "is not a folder" in message
-    assert receipt.problems
+    with pytest.warns(GbtuneWarning) as caught:  # for the files of the study there is no place either
+        receipt = tell(MLflowTracker(f"sqlite:///{tmp_path}/file/mlflow.db"))
+    files_told, store_told = sorted((str(warning.message) for warning in caught), key=lambda text: text[:6] == "MLflow")
+    assert "is not a folder" in store_told
+    assert "Not a directory" in files_told
+    assert receipt.problems[-1].endswith("what is missing goes with this process.")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("these are notes, and more than a few of them\n" * 50)
+    _, message = told_with_one_warning(MLflowTracker(f"sqlite:///{tmp_path}/mlflow.db"))
+    assert "is not a SQLite database" in message
+    assert "notes" in (tmp_path / "mlflow.db").read_text()
+
+
+def test_an_unknown_dialect_is_named(tmp_path: Path) -> None:
+    receipt, message = told_with_one_warning(MLflowTracker("mysql+unheard://me:secret@127.0.0.1:9/db"))
+    assert "unheard" in message and "secret" not in message + receipt.problems[-1]
 
 
 def test_a_deleted_experiment_is_said_in_words(uri: str, client: mlflow.MlflowClient) -> None:
@@ -211,6 +227,95 @@ def test_the_worker_gives_back_what_is_undone() -> None:
     assert jobs.flush(10.0) == []
 
 
+def test_an_attempt_that_stands_still_is_abandoned_and_touches_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "ATTEMPT_SECONDS", 0.2)
+    jobs, released, late = Worker(), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def hangs_once() -> None:
+        first = not done
+        done.append("attempted")
+        if first:
+            released.wait(60)
+            try:
+                worker.beat()
+                done.append("touched")
+            finally:
+                late.set()
+        done.append("written")
+
+    jobs.submit("the store is there", lambda: None)
+    jobs.submit("hangs", hangs_once)
+    assert jobs.flush(30.0) == []
+    assert isinstance(jobs.first_error, TimeoutError)
+    released.set()
+    assert late.wait(10)
+    assert done == ["attempted", "attempted", "written"]
+
+
+def test_an_attempt_that_goes_on_is_not_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FIRST_SECONDS", 1.0)
+    jobs, attempts = Worker(), []
+
+    def long() -> None:
+        attempts.append(1)
+        ends = time.monotonic() + 2.0
+        while time.monotonic() < ends:
+            worker.beat()
+            time.sleep(0.001)
+
+    jobs.submit("long", long)
+    assert jobs.flush(60.0) == []
+    assert attempts == [1]
+
+
+def test_a_store_that_is_away_is_left_alone_until_the_end() -> None:
+    jobs, attempts = Worker(), []
+
+    def away() -> None:
+        attempts.append(1)
+        raise ConnectionError("away")
+
+    first = jobs.submit("first", away)
+    assert not jobs.wait(first, 10.0)
+    for number in range(20):
+        jobs.submit(str(number), away)
+    assert jobs._not_before > time.monotonic() + worker.SHORTEST_PAUSE / 2
+    assert attempts == [1]
+    undone = jobs.flush(0.5)
+    assert [job.label for job in undone][-1] == "19" and len(undone) == 21
+
+
+def test_the_pauses_double_up_to_five_minutes() -> None:
+    jobs, pauses = Worker(), []
+    for _ in range(8):
+        jobs._put_back(worker.Job("away", lambda: None), ConnectionError())
+        pauses.append(round(jobs._not_before - time.monotonic()))
+    assert pauses == [30, 60, 120, 240, 300, 300, 300, 300]
+
+
+def test_a_job_that_always_fails_lets_the_others_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "SHORTEST_PAUSE", 0.001)
+    jobs, done = Worker(), []
+
+    def poisoned() -> None:
+        raise ConnectionError("always")
+
+    jobs.submit("the store is there", lambda: None)
+    jobs.submit("poisoned", poisoned)
+    jobs.submit("sound", lambda: done.append(1))
+    assert [job.label for job in jobs.flush(3.0)] == ["poisoned"]
+    assert done == [1]
+
+
+def test_what_nobody_misses_is_no_failure() -> None:
+    jobs = Worker()
+    jobs.submit("", lambda: {}["missing"])
+    assert jobs.flush(10.0) == []
+    assert jobs.first_error is None
+
+
 def test_the_worker_starts_anew_after_a_hanging_job() -> None:
     jobs, done, released = Worker(), [], threading.Event()
     jobs.submit("hangs", lambda: released.wait(60) and None)
@@ -224,7 +329,9 @@ def test_the_worker_starts_anew_after_a_hanging_job() -> None:
 def test_the_worker_leaves_no_thread_behind() -> None:
     jobs = Worker("gbtune-test-worker")
     jobs.submit("one", lambda: None)
-    (thread,) = [t for t in threading.enumerate() if t.name == "gbtune-test-worker"]
+    threads = [t for t in threading.enumerate() if t.name.startswith("gbtune-test-worker")]
+    assert len(threads) == 2
     assert jobs.flush(10.0) == []
-    thread.join(10.0)
-    assert not thread.is_alive()
+    for thread in threads:
+        thread.join(10.0)
+        assert not thread.is_alive()
