@@ -350,3 +350,12 @@ def test_probabilities_of_a_regression_are_refused(diabetes: Frame) -> None:
     result = gbtune.tune_xgb(*diabetes, n_trials=1, **QUIET)
     with pytest.raises(gbtune.GbtuneError, match="classification"):
         result.predict_proba(diabetes[0])
+
+
+def test_more_cores_than_there_are_is_said_and_not_done(
+    diabetes: Frame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gbtune.api.usable_cores", lambda: 2)
+    result = gbtune.tune_lgbm(*diabetes, n_trials=2, n_jobs=16, tracking=False)
+    assert result.record.n_jobs == 2
+    assert "n_jobs=16, but 2 cores can be used" in capsys.readouterr().err
