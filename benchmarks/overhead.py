@@ -26,6 +26,7 @@ import gbtune
 from gbtune.families import get
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import MLflowTracker, Tracker
+from gbtune.tracking.process import ProcessTracker
 
 SHARE_LIMIT, TRIAL_LIMIT = 0.02, 0.005
 """The most that logging may add to the wall time of a study, and to a trial's way through tuning (seconds)."""
@@ -63,7 +64,7 @@ class Timed(Tracker):
     """Passes all on to MLflow, and notes how long tuning had to wait for it."""
 
     def __init__(self, uri: str) -> None:
-        self.inner, self.seconds, self.ends = MLflowTracker(uri), [], 0.0
+        self.inner, self.seconds, self.ends = ProcessTracker(MLflowTracker(uri)), [], 0.0
 
     seconds: list[float]
 

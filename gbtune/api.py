@@ -28,6 +28,7 @@ from gbtune.study_record import differences
 from gbtune.summary import plural
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
+from gbtune.tracking.process import apart
 from gbtune.tuning import Budget, Tuning
 
 DEFAULT_TRIALS, DEFAULT_SECONDS = 100, 600.0
@@ -213,7 +214,7 @@ def tune(
         opened,
         sampling,
         budget,
-        tracker,
+        apart(tracker),
         clock=Clock(budget.timeout, started),
         name=opened.study_name
         if study is not None

@@ -106,7 +106,7 @@ def test_the_environments_store_is_read_and_the_callers_world_is_untouched(
 
 
 def test_a_dead_server_costs_no_trial_and_is_named_once(diabetes: Frame, store: str) -> None:
-    with pytest.warns(gbtune.GbtuneWarning, match="cannot be written") as warned:
+    with pytest.warns(gbtune.GbtuneWarning, match="cannot be written|lacks parts of the study") as warned:
         result = gbtune.tune_xgb(*diabetes, n_trials=3, tracking="http://127.0.0.1:9", progress=False)
     assert len(warned) == 1 and len(result.trials) == 3
     assert result.receipt.problems and "Not written" in repr(result)

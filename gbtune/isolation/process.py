@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing.connection
-import multiprocessing.spawn
 import os
 import pickle
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gbtune.errors import WorkerDied
 from gbtune.evaluation import Report
+from gbtune.interpreter import start_interpreter
 from gbtune.isolation.data_file import DataFile
 from gbtune.isolation.worker import Call, Setup
 from gbtune.records import CVResult
@@ -24,16 +22,6 @@ POLL_SECONDS = 0.05
 ENDING_SECONDS = 10.0
 """A process that closed its connection is dying, perhaps writing a core file; then it is killed."""
 
-# The worker takes the caller's module path before it imports anything else than the standard library.
-_BOOTSTRAP = """
-import sys
-from multiprocessing import connection
-kind = connection.PipeConnection if sys.platform == "win32" else connection.Connection
-parent = kind(int(sys.argv[1]))
-sys.path[:] = parent.recv()
-from gbtune.isolation.worker import serve
-serve(parent)
-"""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OMP_THREAD_LIMIT",
@@ -49,32 +37,14 @@ class Worker:
     """One worker process, used by one thread at a time."""
 
     def __init__(self, data: DataFile, threads: int) -> None:
-        self.connection, far_end = multiprocessing.connection.Pipe()
         self.free, self.was_ready, self.closed = True, False, False
-        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
-        handle = far_end.fileno()
-        options: dict[str, Any]
-        if sys.platform == "win32":
-            os.set_handle_inheritable(handle, True)
-            options = {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})}
-        else:
-            options = {"pass_fds": (handle, *data.descriptors)}
-        try:
-            with _interrupts_blocked():
-                self.process = subprocess.Popen(
-                    [os.fsdecode(multiprocessing.spawn.get_executable()), "-P", "-c", _BOOTSTRAP, str(handle)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,
-                    env=environment,
-                    **options,
-                )
-        except BaseException:
-            self.connection.close()
-            raise
-        finally:
-            far_end.close()
+        self.process, self.connection = start_interpreter(
+            "gbtune.isolation.worker",
+            "serve",
+            descriptors=data.descriptors,
+            environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        )
         with contextlib.suppress(OSError):  # it died at once: whoever borrows it will see
-            self.connection.send(sys.path)
             self.connection.send(Setup(os.getpid(), data.path, data.folder))
 
     def wait_until_ready(self, interrupted: Callable[[], str | None], params: Mapping[str, Any]) -> str | None:
@@ -174,16 +144,3 @@ def describe_exit(status: int) -> str:
     causes = {"SIGKILL": "; out of memory is the usual cause"}
     causes |= dict.fromkeys(("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"), "; it crashed in native code")
     return f"was killed by signal {-status} ({name}){causes.get(name, '')}"
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Have a process born with Ctrl-C blocked: it may come before the worker can say that it ignores it."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -174,6 +174,8 @@ class MLflowTracker(Tracker):
         TrackingUnavailable
             Under the policy "required", if the study's run cannot be written.
         """
+        if self.policy == "required":
+            require("mlflow", needed_for="Tracking in MLflow")  # before a thread imports it at the same time
         telling = self._begin(study)
         if self.policy == "required":
             self._require(telling)
@@ -247,7 +249,6 @@ class MLflowTracker(Tracker):
 
     def _require(self, telling: Telling) -> None:
         wait = REQUIRED_SECONDS if sqlite_path(self.tracking_uri) is None else FIRST_SECONDS
-        require("mlflow", needed_for="Tracking in MLflow")
         if self._worker.wait(telling.started, wait):
             return
         error = telling.started.error

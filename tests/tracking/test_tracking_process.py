@@ -1,0 +1,183 @@
+"""The tracker in a process of its own: what becomes of the study when that process does not do its work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow_server import contents, small_bundle
+from sklearn.datasets import load_breast_cancer
+
+from gbtune.errors import GbtuneWarning, TrackingUnavailable
+from gbtune.testing import trackers as kit
+from gbtune.testing.trackers import RecordingTracker, TrackerContract
+from gbtune.tracking import MLflowTracker, Tracker
+from gbtune.tracking.process import ProcessTracker, apart
+from gbtune.tracking.spool import spools
+from gbtune.tracking.sync import story, sync
+
+Runs = Callable[..., list[mlflow.entities.Run]]
+
+
+@pytest.fixture
+def apart_tracker(uri: str) -> ProcessTracker:
+    return ProcessTracker(MLflowTracker(uri))
+
+
+class TestProcessTracker(TrackerContract):
+    """The contract, with a real store and a real process."""
+
+    @pytest.fixture
+    def tracker(self, uri: str) -> Tracker:
+        return ProcessTracker(MLflowTracker(uri))
+
+
+@pytest.fixture(scope="module")
+def ended() -> Any:
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    return kit.example_outcome(model=small_bundle(X, y))
+
+
+def process_of(tracker: ProcessTracker) -> subprocess.Popen[bytes]:
+    assert tracker._process is not None
+    return tracker._process
+
+
+def test_it_writes_what_the_tracker_itself_writes(uri: str, tmp_path: Path, ended: Any) -> None:
+    other = f"sqlite:///{tmp_path}/other.db"
+    for tracker in (MLflowTracker(uri), ProcessTracker(MLflowTracker(other))):
+        tracker.study_started(kit.example_study())
+        for trial in kit.example_trials():
+            tracker.trial_finished(trial)
+        receipt = tracker.study_finished(ended)
+        assert not receipt.problems and receipt.model_uri
+    assert contents(mlflow.MlflowClient(uri)) == contents(mlflow.MlflowClient(other))
+    assert not Path("gbtune-studies").exists()
+
+
+@pytest.mark.parametrize("moment", ["before the trials", "before the end"])
+def test_a_process_that_is_killed_is_replaced_by_a_thread(
+    apart_tracker: ProcessTracker, runs: Runs, moment: str, ended: Any
+) -> None:
+    apart_tracker.study_started(kit.example_study())
+    if moment == "before the trials":
+        process_of(apart_tracker).kill()
+    for trial in kit.example_trials():
+        apart_tracker.trial_finished(trial)
+    if moment == "before the end":
+        process_of(apart_tracker).kill()
+    receipt = apart_tracker.study_finished(ended)
+    assert not receipt.problems and receipt.model_uri
+    assert len(runs(gbtune_kind="trial")) == len(kit.example_trials())
+    assert len(runs(gbtune_kind="study")) == 1 == len(runs(gbtune_kind="final"))
+
+
+def test_a_process_that_stands_still_is_given_up_and_a_sync_writes_the_rest(
+    uri: str, runs: Runs, monkeypatch: pytest.MonkeyPatch, ended: Any
+) -> None:
+    monkeypatch.setattr("gbtune.tracking.process.START_SECONDS", 1.0)
+    tracker = ProcessTracker(MLflowTracker(uri, flush_seconds=1.0))
+    tracker.study_started(kit.example_study())
+    process = process_of(tracker)
+    os.kill(process.pid, signal.SIGSTOP)
+    for trial in kit.example_trials():
+        tracker.trial_finished(trial)
+    with pytest.warns(GbtuneWarning, match="did not answer"):
+        receipt = tracker.study_finished(ended)
+    assert "gbtune sync" in receipt.problems[-1]
+    assert process.poll() is not None, "it was ended"
+    (spool,) = spools(Path("gbtune-studies/example"))
+    study, trials, _ = spool.read()
+    assert not sync(study, story(study, trials, spool), MLflowTracker(uri), spool=spool).problems
+    assert len(runs(gbtune_kind="trial")) == len(kit.example_trials())
+
+
+def test_an_estimator_that_cannot_be_sent_is_written_from_here(
+    apart_tracker: ProcessTracker, runs: Runs, ended: Any
+) -> None:
+    ended.model.estimator.unsendable = lambda: None
+    try:
+        apart_tracker.study_started(kit.example_study())
+        receipt = apart_tracker.study_finished(ended)
+    finally:
+        del ended.model.estimator.unsendable
+    assert not receipt.problems and receipt.model_uri
+    assert len(runs(gbtune_kind="trial")) == len(kit.example_trials())
+
+
+def test_a_required_store_is_asked_before_the_first_trial(runs: Runs, uri: str) -> None:
+    with pytest.raises(TrackingUnavailable, match="cannot be written"):
+        ProcessTracker(MLflowTracker("http://127.0.0.1:9", policy="required")).study_started(kit.example_study())
+    tracker = ProcessTracker(MLflowTracker(uri, policy="required"))
+    tracker.study_started(kit.example_study())
+    assert len(runs(gbtune_kind="study")) == 1
+    assert not tracker.study_finished(kit.example_outcome()).problems
+
+
+def test_what_it_has_to_say_is_a_warning_of_the_caller() -> None:
+    tracker = ProcessTracker(MLflowTracker("http://127.0.0.1:9", flush_seconds=2))
+    tracker.study_started(kit.example_study())
+    with pytest.warns(GbtuneWarning, match="127.0.0.1:9"):
+        receipt = tracker.study_finished(dataclasses.replace(kit.example_outcome()))
+    assert receipt.problems
+
+
+def test_it_ends_with_the_process_that_started_it(uri: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal
+        from gbtune.testing import trackers as kit
+        from gbtune.tracking import MLflowTracker
+        from gbtune.tracking.process import ProcessTracker
+        tracker = ProcessTracker(MLflowTracker({uri!r}))
+        tracker.study_started(kit.example_study())
+        tracker.trial_finished(kit.example_trials()[0])
+        while not list(__import__("pathlib").Path("gbtune-studies").glob("*/*/trials.jsonl")):
+            pass
+        print(tracker._process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """)
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    orphan, deadline = int(done.stdout), time.monotonic() + 60
+    while Path(f"/proc/{orphan}").exists() and "Z" not in Path(f"/proc/{orphan}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "it goes on without its parent"
+        time.sleep(0.1)
+    (spool,) = spools(Path("gbtune-studies/example"))
+    assert [trial.number for trial in spool.read()[1]] == [0]
+
+
+def test_the_callers_process_never_imports_mlflow(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys
+        import gbtune
+        from sklearn.datasets import load_diabetes
+        X, y = load_diabetes(return_X_y=True, as_frame=True)
+        result = gbtune.tune_lgbm(X, y, n_trials=2, progress=False)
+        print(result.run_id is not None, "mlflow" in sys.modules)
+        """)
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.split() == ["True", "False"] and done.stderr == ""
+    (run,) = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"], "tags.`gbtune.kind` = 'study'")
+    assert run.data.tags["mlflow.source.name"] == str(script), "the run names what started the study"
+
+
+def test_other_trackers_stay_where_they_are(uri: str) -> None:
+    recording, databricks = RecordingTracker(), MLflowTracker("databricks")
+    assert apart(recording) is recording and apart(databricks) is databricks and apart(None) is None
+    assert isinstance(apart(MLflowTracker(uri)), ProcessTracker)
