@@ -20,16 +20,14 @@ from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
 from gbtune.locations import studies_root, study_folder
 from gbtune.objective import Objective
-from gbtune.records import StudyRecord
 from gbtune.result import TuningResult
 from gbtune.storage import open_storage
 from gbtune.study import Clock, open_study, stored_record
-from gbtune.study_record import differences
 from gbtune.summary import plural
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
 from gbtune.tracking.process import apart
-from gbtune.tuning import Budget, Tuning
+from gbtune.tuning import Budget, StartedMeanwhile, Tuning
 
 DEFAULT_TRIALS, DEFAULT_SECONDS = 100, 600.0
 
@@ -166,6 +164,7 @@ def tune(
     >>> sorted(result.best_params)[:2]
     ['colsample_bytree', 'learning_rate']
     """
+    arguments = {name: value for name, value in locals().items() if name != "unknown"}
     if unknown:
         raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
     started = time.monotonic()
@@ -205,10 +204,8 @@ def tune(
         direction=objective.direction,
         default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
     )
-    if before is not None:
-        _check_same_problem(before, opened, objective)
-        if isinstance(sampler, optuna.samplers.BaseSampler) and not isinstance(study, optuna.Study):
-            opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
+    if before is not None and isinstance(sampler, optuna.samplers.BaseSampler) and not isinstance(study, optuna.Study):
+        opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
     tuning = Tuning(
         objective,
         opened,
@@ -222,7 +219,10 @@ def tune(
         register=register,
         progress=progress,
     )
-    return tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
+    try:
+        return tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
+    except StartedMeanwhile:  # by another process, with a seed that this one did not know
+        return tune(**arguments)
 
 
 def tune_xgb(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:
@@ -345,18 +345,6 @@ def _storage(study: object, storage: Any, tracker: Tracker | None) -> BaseStorag
     if study is not None and not isinstance(study, optuna.Study):
         raise InvalidArgument(f"study must be a name, an optuna.Study or None, got {study!r}.")
     return None
-
-
-def _check_same_problem(before: StudyRecord, study: optuna.Study, objective: Objective) -> None:
-    """Refuse a study that tuned something else: its trials could not be compared."""
-    folds = objective.evaluator.folds.first(before.n_folds)
-    now = objective.describe(study, folds_fingerprint=folds.fingerprint, folds=folds.description)
-    different = differences(before, now)
-    if different:
-        raise InvalidArgument(
-            f"A study goes on only with what its trials were scored on. Study {study.study_name!r} differs: "
-            f"{'; '.join(different)}. Start a new one: study={study.study_name + '-2'!r}"
-        )
 
 
 def _example(X: Any, objective: Objective, rows: int = 5) -> pd.DataFrame:

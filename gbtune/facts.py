@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
+from gbtune.slots import is_cut
 from gbtune.summary import SummaryFacts, format_value, plural
 
 _STATES = {
@@ -59,7 +60,7 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     state = _STATES[trial.state]
     text = trial.user_attrs.get(TRIAL_KEY)
     if text is None:
-        record = TrialRecord(trial.number, "running", trial.params, sampled=tuple(trial.params))
+        record = TrialRecord(trial.number, "running", trial.params, kind="other", sampled=tuple(trial.params))
     else:
         record = TrialRecord.from_json(text)
     if record.state == state:
@@ -122,7 +123,7 @@ def collect_facts(
         best=best,
         best_params=best_params if best_params is not None else best.all_params if best else {},
         baseline=baseline,
-        counts=Counter("interrupted" if record.reason == "killed" else record.state for record in records),
+        counts=Counter("interrupted" if is_cut(record) else record.state for record in records),
         seconds=seconds if seconds is not None else max(0, ended - about.started_at) / 1000,
         run_url=run_url,
         run_id=run_id,
@@ -136,7 +137,9 @@ def collect_facts(
 
 def best_record(about: StudyRecord, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return the complete trial of the best score (the earliest of equals), or None."""
-    scored = [r for r in records if r.state == "complete" and r.score is not None and math.isfinite(r.score)]
+    # Somebody else's trial has no rounds to fit a model with, and may have been scored on other rows.
+    ours = [record for record in records if record.state == "complete" and record.kind != "other"]
+    scored = [record for record in ours if record.score is not None and math.isfinite(record.score)]
     sign = 1.0 if about.direction == "minimize" else -1.0
     # By slot: among equals the choice does not depend on what interrupted the study.
     scored.sort(key=lambda record: record.number if record.slot is None else record.slot)
@@ -195,20 +198,6 @@ def _edge(value: Any, distribution: optuna.distributions.BaseDistribution | None
     if place >= 1 - _EDGE and high not in (0.0, 1.0):
         return "upper"
     return None
-
-
-class StudyView(optuna.Study):
-    """The same study, read only and showing the given trials alone, for Optuna's own evaluations."""
-
-    def __init__(self, study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
-        vars(self).update(vars(study))
-        self._shown = list(trials)
-
-    def get_trials(
-        self, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
-    ) -> list[optuna.trial.FrozenTrial]:
-        """Return the given trials of these states."""
-        return [trial for trial in self._shown if states is None or trial.state in states]
 
 
 def sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -101,9 +101,12 @@ def is_alive(lease: dict[str, Any]) -> bool:
     if lease["expires"] <= 0:
         return False  # given back
     here = _identity()
-    if lease["machine"] != here["machine"] or os.name == "nt":
-        return bool(lease["expires"] > time.time())
-    return bool(_started(lease["process"]) == lease["started"])
+    in_time = bool(lease["expires"] > time.time())
+    if lease["machine"] != here["machine"]:
+        return in_time
+    started = _started(lease["process"])
+    # Where nothing tells when a process started, its number alone says little.
+    return started == lease["started"] and (bool(started) or in_time)
 
 
 def same_machine(lease: dict[str, Any]) -> bool:
@@ -136,6 +139,8 @@ def _started(process: int) -> str | None:
             return None
         state, *fields = stat.rpartition(")")[2].split()
         return None if state in "ZX" else fields[18]  # a zombie is dead
+    if os.name == "nt":  # signal 0 is Ctrl-C there
+        return ""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -12,7 +12,12 @@ from gbtune.errors import InvalidArgument
 
 STUDIES_FOLDER = "gbtune-studies"
 """Holds a folder per study: its journal, and what MLflow has not acknowledged yet."""
+MASK = "***"
+"""Stands for a password."""
 _LONGEST_NAME = 100
+_SECRET = re.compile("password|passwd|pwd|token|secret|odbc_connect", re.IGNORECASE)
+_LOGIN = re.compile(r"^((?!https?:)[\w+.-]+://[^:/@?]*:)[^@]+@")
+"""As SQLAlchemy reads it: a password may hold a slash or a question mark, which the standard library ends it at."""
 
 
 def resolve_uri(tracking_uri: str | None) -> str:
@@ -59,18 +64,45 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def public_uri(uri: str) -> str:
-    """Return the URI without a password, for messages.
+    """Return the URI without its passwords, for messages: neither before the host nor among the options.
 
     Examples
     --------
     >>> from gbtune.locations import public_uri
     >>> public_uri("postgresql://me:secret@host/db")
     'postgresql://me:***@host/db'
+    >>> public_uri("postgresql://host/db?user=me&password=secret")
+    'postgresql://host/db?user=me&password=***'
     """
-    parts = urllib.parse.urlsplit(uri)
-    if not parts.password:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
+    password = urllib.parse.urlsplit(uri).password
+    if password:
+        uri = uri.replace(f":{password}@", f":{MASK}@", 1)
+    else:
+        uri = _LOGIN.sub(rf"\1{MASK}@", uri)
+    head, question, options = uri.partition("?")
+    return head + question + "&".join(_public_option(option) for option in options.split("&"))
+
+
+def _public_option(option: str) -> str:
+    name, _, value = option.partition("=")
+    return f"{name}={MASK}" if value and _SECRET.search(urllib.parse.unquote(name)) else option
+
+
+def is_place(storage: str) -> bool:
+    """Return whether another process finds a study's storage by this description: an absolute path or a URL.
+
+    Others, such as a Redis journal or a gRPC proxy, are known by the name of their class alone.
+
+    Examples
+    --------
+    >>> from gbtune.locations import is_place
+    >>> is_place("postgresql://host/db"), is_place("JournalStorage"), is_place("sqlite:///:memory:"), is_place("")
+    (True, False, False, False)
+    """
+    if "://" not in storage:
+        return bool(storage) and Path(storage).is_absolute()
+    in_memory = storage.partition("://")[2] in ("", "/") or ":memory:" in storage or "mode=memory" in storage
+    return not (storage.startswith("sqlite") and in_memory)
 
 
 def studies_root(tracking_uri: str | None = None) -> Path:

@@ -25,7 +25,7 @@ from gbtune.seeds import fresh_study_seed
 from gbtune.slots import SLOT_KEY, should_prune
 from gbtune.spaces import SearchSpace
 from gbtune.storage import writing
-from gbtune.study_record import describe_study
+from gbtune.study_record import describe_study, refuse_differences
 
 KIND_KEY = "gbtune:kind"
 PROVENANCE_KEY = "gbtune:provenance"
@@ -56,6 +56,8 @@ class Proposal:
         As in `TrialRecord`.
     claim : Claim
         Who trains it.
+    owns : bool
+        Whether this trial does.
     slot : int or None
         As in `TrialRecord`.
     """
@@ -65,6 +67,7 @@ class Proposal:
     kind: str
     provenance: str
     claim: Claim
+    owns: bool = True
     slot: int | None = None
 
     def record(self, trial: optuna.Trial, objective: Objective, started_at: int) -> TrialRecord:
@@ -178,6 +181,7 @@ class Objective:
         self.elsewhere: Callable[..., CVResult] | None = None
         """Evaluates instead of the evaluator, with the same arguments: in another process."""
         self._claims: dict[tuple[Any, ...], Claim] = {}
+        self._joined: set[str] = set()
         self._lock = threading.Lock()
 
     # -- what it works on -----------------------------------------------------------------------------------
@@ -227,9 +231,19 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float:
         """Evaluate one trial; return its score, or raise `optuna.TrialPruned`."""
         with self._lock:
-            if STUDY_KEY not in trial.study.user_attrs:
-                trial.study.set_user_attr(STUDY_KEY, self.describe(trial.study).to_json())
+            self._join(trial.study)
         return self.evaluate(trial, self.propose(trial))
+
+    def _join(self, study: optuna.Study) -> None:
+        """Describe a study that has no record yet; refuse one whose trials were scored on something else."""
+        if study.study_name in self._joined:
+            return
+        text, now = study.user_attrs.get(STUDY_KEY), self.describe(study)
+        if text is None:
+            study.set_user_attr(STUDY_KEY, now.to_json())
+        else:
+            refuse_differences(StudyRecord.from_json(text), now)
+        self._joined.add(study.study_name)
 
     def propose(self, trial: optuna.Trial) -> Proposal:
         """Ask the trial for its parameters."""
@@ -239,11 +253,12 @@ class Objective:
         if kind == BASELINE:  # the trial's own parameters are the nearest point of the space, for the sampler
             params, sampled = dict(self.family.default_params), ()
         with self._lock:
-            claim = self._claims.setdefault(self._key(kind, params), Claim(trial.number))
+            mine = Claim(trial.number)
+            claim = self._claims.setdefault(self._key(trial.study, kind, params), mine)
         provenance = attributes.get(PROVENANCE_KEY, "")
-        return Proposal(params, sampled, kind, provenance, claim, attributes.get(SLOT_KEY))
+        return Proposal(params, sampled, kind, provenance, claim, claim is mine, attributes.get(SLOT_KEY))
 
-    def remember(self, record: TrialRecord) -> None:
+    def remember(self, record: TrialRecord, study: optuna.Study) -> None:
         """Take note of a trial that was evaluated earlier, or by another process: it is not trained again."""
         if record.score is None and record.reason not in ("race", "pruner"):
             return
@@ -251,7 +266,7 @@ class Objective:
         claim = Claim(record.number)
         claim.result.set_result(CVResult(**fields))
         with self._lock:
-            self._claims.setdefault(self._key(record.kind, record.params), claim)
+            self._claims.setdefault(self._key(study, record.kind, record.params), claim)
 
     def evaluate(self, trial: optuna.Trial, proposal: Proposal) -> float:
         """Evaluate a proposal of `trial` and write its record.
@@ -279,7 +294,7 @@ class Objective:
             reason = "race"
         outcome = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
         outcome.update(state="complete" if result.state == "complete" else "pruned", reason=reason)
-        if proposal.claim.number != trial.number:
+        if not proposal.owns:
             outcome.update(duplicate_of=proposal.claim.number, seconds={}, rounds_grown=())
         _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()))
         if result.score is None:
@@ -289,27 +304,27 @@ class Objective:
     def _evaluated_once(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> CVResult:
         """Evaluate, or wait for the result of the trial that claimed the same configuration."""
         claim = proposal.claim
-        if claim.number != trial.number:
+        if not proposal.owns:
             return claim.result.result()
         try:
             result = self._train(trial, proposal, record)
         except BaseException as error:
-            self._release(proposal)
+            self._release(trial, proposal)
             claim.result.set_exception(error)
             raise
         if result.state == "stopped":
-            self._release(proposal)  # it was not this configuration's fault: it may be tried again
+            self._release(trial, proposal)  # it was not this configuration's fault: it may be tried again
         claim.result.set_result(result)
         return result
 
-    def _release(self, proposal: Proposal) -> None:
+    def _release(self, trial: optuna.Trial, proposal: Proposal) -> None:
         with self._lock:
-            del self._claims[self._key(proposal.kind, proposal.params)]
+            del self._claims[self._key(trial.study, proposal.kind, proposal.params)]
 
     @staticmethod
-    def _key(kind: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Equal for equal configurations; the baseline has its own number of rounds."""
-        return (kind == BASELINE, *sorted(params.items()))
+    def _key(study: optuna.Study, kind: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Equal for equal configurations of a study; the baseline has its own number of rounds."""
+        return (study.study_name, kind == BASELINE, *sorted(params.items()))
 
     def _train(self, trial: optuna.Trial, proposal: Proposal, record: TrialRecord) -> CVResult:
         protocol = protocol_of(trial.study.pruner)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from gbtune.facts import StudyView, best_record, read_records, sampled_trials
+from gbtune.facts import best_record, read_records, sampled_trials
 from gbtune.figures import (
     BASELINE,
     BEST,
@@ -32,6 +32,7 @@ from gbtune.figures import (
     score_title,
 )
 from gbtune.records import TrialRecord
+from gbtune.slots import StudyView
 from gbtune.summary import format_score, paired_gain, verdict
 
 MAX_LINES = 200  # in the parallel coordinates: more is neither readable nor quick to draw

@@ -149,8 +149,8 @@ class TrialRecord(_JsonRecord):
     reason : str or None
         Why it is pruned: ``"race"``, ``"pruner"``, ``"deadline"``, ``"interrupt"``; why it failed, when that was
         not an exception: ``"killed"`` (the process that ran the study ended), ``"worker"`` (its worker process did).
-    kind : {"baseline", "portfolio", "grid", "sampled"}
-        Where the configuration came from.
+    kind : {"baseline", "portfolio", "grid", "sampled", "other"}
+        Where the configuration came from; "other" is a trial that gbtune did not run.
     provenance : str
         The source of a portfolio entry, e.g. ``"AutoGluon default"``; else empty.
     params : mapping

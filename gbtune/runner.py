@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -25,11 +25,8 @@ from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, TrialRecord
 from gbtune.slots import POINT_KEY, SLOT_KEY, Slots, generation_end, record_of, slot_of
 from gbtune.storage import study_lock, writing
-from gbtune.study import Clock, Point, quiet_optuna
+from gbtune.study import Clock, Failures, Point
 
-FAILURES_IN_A_ROW = 5
-DEATHS_IN_A_ROW = 3
-"""Of worker processes: more than bad luck."""
 INTERRUPT_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 """How often to look what the other processes have done, while waiting for them."""
@@ -85,17 +82,18 @@ class Runner:
     ) -> None:
         self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
         self.points, self.exhaustive = list(points), exhaustive
-        self.n_trials, self.generations, self.workers = n_trials, generations, n_jobs
+        self.n_trials, self.generations, self.workers, self.fold_workers = n_trials, generations, n_jobs, 1
         if generations and protocol_of(study.pruner).schedule == "rounds":
             # Such pruners look at running trials too: one trial at a time, its folds side by side.
-            self.workers, objective.fold_workers = 1, n_jobs
+            self.workers, self.fold_workers = 1, n_jobs
         objective.in_generations = generations
         self.slots, self.lease, self._lock = Slots(study), Lease(study), study_lock(study)
         self.open: dict[int, _Job] = {}
         self.running = 0
-        self.failures: list[TrialRecord] = []
+        self.failures = Failures()
         self.failure: StudyFailed | None = None
         self.failure_cause: BaseException | None = None
+        self.outside: Exception | None = None
         self.failed = self.stopped = False
         self._next_look, self._sharing = 0.0, 1
         self._give_up: float | None = None
@@ -128,6 +126,8 @@ class Runner:
             self.failed = True  # what still trains stops at its next round
             for _ in threads:
                 self._tasks.put(None)
+        if self.outside is not None:
+            raise self.outside
         if self.failure is not None:
             raise self.failure from self.failure_cause
 
@@ -154,40 +154,40 @@ class Runner:
         with self._lock:
             self._take_note(self.slots.read())
             for job in sorted(self.open.values(), key=lambda job: (job.proposal.slot or 0, job.trial.number)):
-                self._close(job)
-                self._tell(self._frozen(job.trial.number))
+                if not self._frozen(job.trial.number).state.is_finished():
+                    self._close(job)
+                    self._tell(self._frozen(job.trial.number))
+            for trial in self._orphans():
+                if self._is_evaluated(trial.number):
+                    self._tell(trial)
             self._take_note(self.slots.read())
 
     def _look(self) -> None:
         """Read the storage; free the slots of dead processes."""
         self._take_note(self.slots.read())
-        # The lock is held, so whoever enqueued these was killed before it could ask for them.
-        for trial in [trial for trial in self.slots.waiting if SLOT_KEY in trial.user_attrs]:
-            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-            self._mark_killed(trial, None)
-            self._tell(self._frozen(trial.number))
-            self._next_look = 0.0
         if time.monotonic() < self._next_look:
             return
-        living = self.lease.living()
-        # Several processes on one machine share its cores.
-        self._sharing = max(1, sum(same_machine(lease) for lease in living.values()))
-        for trial in [t for t in self.slots.held.values() if not t.state.is_finished() and t.number not in self.open]:
-            if trial.user_attrs.get(OWNER_KEY) in living:
-                continue
-            record = record_of(trial)
-            if record is None or record.state == "running":
-                self._mark_killed(trial, record)
+        for trial in self._orphans():
+            if not self._is_evaluated(trial.number):
+                self._mark_killed(trial)
                 self._tell(self._frozen(trial.number))
             elif not self.generations:
                 self._tell(trial)
         self._next_look = time.monotonic() + LOOK_SECONDS
         self._take_note(self.slots.read())
 
-    def _mark_killed(self, trial: FrozenTrial, record: TrialRecord | None) -> None:
+    def _orphans(self) -> list[FrozenTrial]:
+        """Return the running trials whose process is dead."""
+        living = self.lease.living()
+        # Several processes on one machine share its cores.
+        self._sharing = max(1, sum(same_machine(lease) for lease in living.values()))
+        running = [trial for trial in self.slots.held.values() if not trial.state.is_finished()]
+        return [t for t in running if t.number not in self.open and t.user_attrs.get(OWNER_KEY) not in living]
+
+    def _mark_killed(self, trial: FrozenTrial) -> None:
         kind, now = trial.user_attrs.get(KIND_KEY, "sampled"), time.time_ns() // 1_000_000
         started = now if trial.datetime_start is None else int(trial.datetime_start.timestamp() * 1000)
-        record = record or TrialRecord(
+        record = record_of(trial) or TrialRecord(
             trial.number,
             "running",
             trial.params,
@@ -217,8 +217,8 @@ class Runner:
         self._take_note(self.slots.read())
         return bool(ready)
 
-    def _is_evaluated(self, number: int) -> bool:
-        job = self.open.get(number)
+    def _is_evaluated(self, number: int, *, open_too: bool = True) -> bool:
+        job = self.open.get(number) if open_too else None
         if job is not None:
             return not job.running
         record = record_of(self._frozen(number))
@@ -228,6 +228,7 @@ class Runner:
         """Ask for free slots while workers are free; return whether anything is left to wait for."""
         total = self._total()
         workers = max(1, self.workers // self._sharing)
+        self.objective.fold_workers = max(1, self.fold_workers // self._sharing)
         while self.running < workers and self._reason_to_stop() is None:
             slot = self._next_slot(total)
             if slot is None:
@@ -259,16 +260,14 @@ class Runner:
     def _ask(self, slot: int) -> None:
         """Ask for the trial of a slot and start it. The lock is held: nobody else asks."""
         attributes: dict[str, Any] = {SLOT_KEY: slot, OWNER_KEY: self.lease.owner}
-        enqueued = bool(self.slots.waiting)  # Optuna hands those out first, in their order
-        if not enqueued:
-            params, more = self._prescribed(slot)
-            attributes |= more
-            with quiet_optuna():
-                if params:
-                    self.study.enqueue_trial(params, user_attrs=attributes)
-                else:
-                    self.study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attributes))
-        trial = self.study.ask()
+        again = self._again(slot)
+        # What the study's owner enqueued comes before all but a slot that was begun: Optuna hands it out.
+        enqueued = again is None and bool(self.slots.waiting)
+        if enqueued:
+            trial = self.study.ask()
+        else:
+            params, more = again or self._next_point()
+            trial = self._new_trial(params, {**attributes, **more})
         try:
             if enqueued:
                 for key, value in attributes.items():
@@ -283,12 +282,29 @@ class Runner:
         self._tasks.put(job)
         self.slots.read()
 
-    def _prescribed(self, slot: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what a slot must evaluate: parameters (empty: the sampler's), and the trial's attributes."""
+    def _new_trial(self, params: Mapping[str, Any], attributes: Mapping[str, Any]) -> optuna.Trial:
+        """Start a trial with its slot and owner in one step, so that no kill can come in between.
+
+        ``study.ask()`` would start what somebody has enqueued, and can take no attributes.
+        """
+        prescribed = {"fixed_params": dict(params)} if params else {}
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, user_attrs=dict(attributes), system_attrs=prescribed
+        )
+        self.study._thread_local.cached_all_trials = None
+        number = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
+        return optuna.Trial(self.study, number)
+
+    def _again(self, slot: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return parameters and attributes of the trial that was cut off in a slot, if it had them all."""
         cut = self.slots.cut.get(slot)
-        if cut is not None and self._is_whole(cut):
-            kept = (KIND_KEY, PROVENANCE_KEY, POINT_KEY)
-            return dict(cut.params), {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
+        if cut is None or not self._is_whole(cut):
+            return None
+        kept = (KIND_KEY, PROVENANCE_KEY, POINT_KEY)
+        return dict(cut.params), {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
+
+    def _next_point(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return parameters and attributes of the next prescribed point; none of both: it is the sampler's turn."""
         taken = self.slots.points_taken()
         for point in self.points:
             if point.key not in taken:
@@ -339,7 +355,8 @@ class Runner:
         """Make sure that an evaluated trial has its record."""
         if isinstance(job.error, StudyFailed):  # its record could not be written
             raise job.error
-        if job.error is not None and TRIAL_KEY not in job.trial.user_attrs:  # it failed before it began
+        # It failed before it began, or with what no objective catches: SystemExit.
+        if job.error is not None and not self._is_evaluated(job.trial.number, open_too=False):
             self._write_end(job, "failed", None, "".join(traceback.format_exception(job.error)))
 
     def _close(self, job: _Job) -> None:
@@ -383,32 +400,20 @@ class Runner:
             record = record_of(trial)
             if record is None:
                 continue
-            self.objective.remember(record)
+            self.objective.remember(record, self.study)
             if not told:
-                self.on_trial(record, trial.user_attrs.get(OWNER_KEY) == self.lease.owner)
+                self._pass_on(record, trial.user_attrs.get(OWNER_KEY) == self.lease.owner)
                 self._check_failures(record, job)
 
+    def _pass_on(self, record: TrialRecord, mine: bool) -> None:
+        """Tell whoever listens; if that breaks, the study is closed in order first."""
+        try:
+            self.on_trial(record, mine)
+        except Exception as error:
+            self.outside, self.failed = self.outside or error, True
+
     def _check_failures(self, record: TrialRecord, job: _Job | None) -> None:
-        if record.state != "failed" or record.reason == "killed":
-            if record.state != "failed":
-                self.failures.clear()
-            return
-        self.failures.append(record)
-        if self.failure is not None:
-            return
-        deaths = 0
-        for failed in reversed(self.failures):
-            if failed.reason != "worker":
-                break
-            deaths += 1
-        if record.kind == BASELINE and record.reason != "worker":
-            what = "The baseline failed"
-        elif deaths >= DEATHS_IN_A_ROW:
-            what = f"{deaths} worker processes in a row died"
-        elif len(self.failures) >= FAILURES_IN_A_ROW:
-            what = f"{FAILURES_IN_A_ROW} trials in a row failed"
-        else:
-            return
-        first = self.failures[-deaths] if deaths >= DEATHS_IN_A_ROW else self.failures[0]
-        self.failure = StudyFailed(f"{what}; the first error was:\n{first.error}")
-        self.failure_cause, self.failed = job.error if job else None, True
+        failure = self.failures.note(record)
+        if failure is not None and self.failure is None:
+            self.failure, self.failed = failure, True
+            self.failure_cause = job.error if job else None

@@ -6,7 +6,6 @@ A grid is not sampled: it is a list of points, each asked for once, like the por
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,21 +79,17 @@ def resolve_sampler(
             f"got {type(sampler).__name__}."
         )
     if sampler == "tpe":
-        return SamplerPlan(_by_slot(optuna.samplers.TPESampler, study_seed), sampler)
+        return SamplerPlan(SlotSampler(optuna.samplers.TPESampler, study_seed), sampler)
     if sampler == "random":
-        return SamplerPlan(_by_slot(optuna.samplers.RandomSampler, study_seed), sampler)
+        return SamplerPlan(SlotSampler(optuna.samplers.RandomSampler, study_seed), sampler)
     if sampler == "grid":
         cells = space.grid()
         stream = None if study_seed is None else derive_seed(study_seed, "sampler")
         order = np.random.default_rng(stream).permutation(len(cells))
         return SamplerPlan(
-            _by_slot(optuna.samplers.RandomSampler, study_seed),
+            SlotSampler(optuna.samplers.RandomSampler, study_seed),
             sampler,
             tuple(cells[position] for position in order),
             exhaustive=True,
         )
     raise UnknownName("sampler", sampler, NAMES, "An optuna.samplers.BaseSampler object works too.")
-
-
-def _by_slot(make: Callable[..., optuna.samplers.BaseSampler], study_seed: int | None) -> optuna.samplers.BaseSampler:
-    return make() if study_seed is None else SlotSampler(make, study_seed)

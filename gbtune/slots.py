@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -29,6 +29,7 @@ FIRST_GENERATION, GENERATION = 4, 8
 """Small at first, so that racing starts after the fewest complete trials; later wide enough for eight cores."""
 CUT = ("interrupt", "deadline", "failure", "killed")
 """Why a trial ended through no fault of its configuration: its slot is free again."""
+_ASKED_AT_MOST = 64
 
 
 def slot_of(trial: FrozenTrial) -> int:
@@ -65,6 +66,11 @@ def record_of(trial: FrozenTrial) -> TrialRecord | None:
     """Return the record in a trial; None if there is none."""
     text = trial.user_attrs.get(TRIAL_KEY)
     return None if text is None else TrialRecord.from_json(text)
+
+
+def is_cut(record: TrialRecord) -> bool:
+    """Return whether something interrupted a trial, so that its slot is run again."""
+    return record.reason in CUT
 
 
 @dataclasses.dataclass
@@ -134,7 +140,7 @@ class Slots:
         if record is None:  # it was killed before it had one
             return SLOT_KEY in trial.user_attrs
         # Without a baseline there is nothing to compare with: it is tried again.
-        return record.reason in CUT or (record.kind == "baseline" and trial.state == TrialState.FAIL)
+        return is_cut(record) or (record.kind == "baseline" and trial.state == TrialState.FAIL)
 
     def free(self, slots: Iterable[int]) -> list[int]:
         """Return those of the slots that no trial fills."""
@@ -151,25 +157,27 @@ class Slots:
         return {trial.user_attrs[POINT_KEY] for trial in self.held.values() if POINT_KEY in trial.user_attrs}
 
 
-class _InSlotOrder(optuna.Study):
-    """A study as one trial's sampler and pruner should see it; for reading."""
+class StudyView(optuna.Study):
+    """The same study, read only and showing the given trials alone, for Optuna's own samplers and evaluations."""
 
-    def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
-        self.__dict__.update(study.__dict__)
-        self._in_order = trials
+    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        vars(self).update(vars(study))
+        self._shown = list(trials)
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the trials in the order of slots, numbered by slot."""
+        """Return the given trials of these states."""
         return self._get_trials(deepcopy, states)
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        found = [trial for trial in self._in_order if states is None or trial.state in states]
+        found = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
 
-def in_slot_order(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, FrozenTrial]:
+def in_slot_order(
+    study: optuna.Study, trial: FrozenTrial, *, in_generations: bool = True
+) -> tuple[optuna.Study, FrozenTrial]:
     """Return a study and a running trial as if nothing had ever interrupted the study.
 
     Parameters
@@ -178,6 +186,8 @@ def in_slot_order(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study
         With a gbtune trial.
     trial : FrozenTrial
         Running.
+    in_generations : bool, default True
+        Show what was told of the trial's own generation as still running.
 
     Returns
     -------
@@ -187,14 +197,14 @@ def in_slot_order(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study
     if SLOT_KEY not in trial.user_attrs:
         return study, trial
     slot = slot_of(trial)
-    start = generation_start(slot, study.pruner)
+    start = generation_start(slot, study.pruner) if in_generations else slot
     trials = study.get_trials(deepcopy=False)
     # Numbers and slots part at the first interruption, for good.
     if trial.number == slot and not any(other.state.is_finished() for other in trials[start:slot]):
         return study, trial
     by_slot = {slot_of(other): other for other in trials if slot_of(other) <= slot}  # the newest trial of each
     by_slot[slot] = trial
-    return _InSlotOrder(study, [_as_of(by_slot[s], s, start) for s in sorted(by_slot)]), _as_of(trial, slot, start)
+    return StudyView(study, [_as_of(by_slot[s], s, start) for s in sorted(by_slot)]), _as_of(trial, slot, start)
 
 
 def _as_of(trial: FrozenTrial, slot: int, start: int) -> FrozenTrial:
@@ -222,8 +232,8 @@ class SlotSampler(optuna.samplers.BaseSampler):
     ----------
     make : callable
         Takes ``seed=`` and returns the sampler of one slot, one that depends only on told trials: a sampler's class.
-    study_seed : int
-        Of the study.
+    study_seed : int or None
+        Of the study. None: each slot's sampler is random, and nothing is hidden but what was interrupted.
 
     Examples
     --------
@@ -234,15 +244,21 @@ class SlotSampler(optuna.samplers.BaseSampler):
     >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     """
 
-    def __init__(self, make: Callable[..., optuna.samplers.BaseSampler], study_seed: int) -> None:
+    def __init__(self, make: Callable[..., optuna.samplers.BaseSampler], study_seed: int | None) -> None:
         self._make, self._study_seed = make, study_seed
         self._asked: dict[int, optuna.samplers.BaseSampler] = {}
         self._lasting = make(seed=0)
 
     def _sampler(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number not in self._asked:
-            self._asked[trial.number] = self._make(seed=derive_seed(self._study_seed, "sampler", slot=slot_of(trial)))
+            if len(self._asked) >= _ASKED_AT_MOST:  # told by another process
+                self._asked.pop(min(self._asked))
+            seed = None if self._study_seed is None else derive_seed(self._study_seed, "sampler", slot=slot_of(trial))
+            self._asked[trial.number] = self._make(seed=seed)
         return self._asked[trial.number]
+
+    def _in_order(self, study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, FrozenTrial]:
+        return in_slot_order(study, trial, in_generations=self._study_seed is not None)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Prepare the slot's sampler."""
@@ -250,21 +266,21 @@ class SlotSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Return what the slot's sampler samples together."""
-        view, seen = in_slot_order(study, trial)
+        view, seen = self._in_order(study, trial)
         # One sampler remembers the trials it has looked through; a new one would look through all of them.
         sampler = self._lasting if view is study else self._sampler(trial)
         return sampler.infer_relative_search_space(view, seen)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         """Sample these parameters together."""
-        view, seen = in_slot_order(study, trial)
+        view, seen = self._in_order(study, trial)
         return self._sampler(trial).sample_relative(view, seen, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
         """Sample one parameter by itself."""
-        view, seen = in_slot_order(study, trial)
+        view, seen = self._in_order(study, trial)
         return self._sampler(trial).sample_independent(view, seen, param_name, param_distribution)
 
     def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any | None) -> None:

@@ -22,10 +22,11 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from gbtune.errors import InvalidArgument, MissingLibrary, StudyFailed
+from gbtune.errors import GbtuneError, InvalidArgument, MissingLibrary, StudyFailed
 from gbtune.locations import public_uri, sqlite_path
 
 JOURNAL = "study.journal"
+_FIRST_BYTES = b'{"op_code"'
 _POLL_SECONDS = 0.003
 _SQLITE_SECONDS = 60
 """How long a process waits for another one's write; SQLite's own five seconds are few on a busy disk."""
@@ -100,6 +101,11 @@ def mend_journal(path: Path) -> None:
 def journal(path: str | Path) -> JournalStorage:
     """Return the storage of a journal file; its folder is created.
 
+    Raises
+    ------
+    InvalidArgument
+        If the file is something else.
+
     Examples
     --------
     >>> import optuna, tempfile
@@ -109,6 +115,12 @@ def journal(path: str | Path) -> JournalStorage:
     """
     where = Path(path).absolute()
     where.parent.mkdir(parents=True, exist_ok=True)
+    if where.is_file():
+        with where.open("rb") as file:
+            head = file.read(len(_FIRST_BYTES))
+        if not _FIRST_BYTES.startswith(head):  # mending it would cut it up
+            hint = f" Write sqlite:///{where.as_posix()}." if head.startswith(b"SQLite") else ""
+            raise InvalidArgument(f"{where} is not a journal of Optuna's, so no study can be kept in it.{hint}")
     return JournalStorage(JournalFileBackend(str(where), lock_obj=JournalLock(where)))
 
 
@@ -147,13 +159,25 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
             return optuna.storages.get_storage(url)
     except ImportError as error:
         raise MissingLibrary(f"storage={_shown(storage)!r} needs a database driver: {error}") from error
-    except (OSError, ValueError, optuna.exceptions.OptunaError) as error:
-        where = folder / JOURNAL if storage is None else _shown(storage)
-        raise InvalidArgument(f"The storage {where} cannot be opened: {error}. Choose another storage=.") from error
+    except GbtuneError:
+        raise
+    except Exception as error:
+        if not (is_storage_error(error) or isinstance(error, ValueError)):
+            raise
+        where = str(folder / JOURNAL) if storage is None else _shown(storage)
+        reason = str(error).replace(str(storage), where).partition("(Background on this error")[0].strip()
+        raise InvalidArgument(f"The storage {where} cannot be opened: {reason}. Choose another storage=.") from error
     raise InvalidArgument(
         f"storage must be a database URL, the path of a journal file or an Optuna storage, got "
         f"{type(storage).__name__}."
     )
+
+
+def is_storage_error(error: Exception) -> bool:
+    """Return whether an error is that of a file or a database."""
+    if isinstance(error, OSError | optuna.exceptions.StorageInternalError):
+        return True
+    return type(error).__module__.partition(".")[0] in ("sqlalchemy", "sqlite3", "grpc")
 
 
 @contextlib.contextmanager
@@ -168,8 +192,7 @@ def writing(study: optuna.Study) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ours = isinstance(error, OSError | optuna.exceptions.StorageInternalError)
-        if not ours and type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3", "grpc"):
+        if not is_storage_error(error):
             raise
         raise StudyFailed(
             f"The study's storage {describe(study) or 'in memory'} cannot be used: {type(error).__name__}: {error}. "

@@ -14,8 +14,13 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from gbtune.errors import InvalidArgument
-from gbtune.records import STUDY_KEY, Direction, StudyRecord
+from gbtune.errors import InvalidArgument, StudyFailed
+from gbtune.records import STUDY_KEY, Direction, StudyRecord, TrialRecord
+from gbtune.slots import is_cut
+
+FAILURES_IN_A_ROW = 5
+DEATHS_IN_A_ROW = 3
+"""Of worker processes: more than bad luck."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +91,42 @@ class Clock:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+
+
+class Failures:
+    """Says when trials fail too often in a row: told each finished trial.
+
+    Examples
+    --------
+    >>> from gbtune.records import TrialRecord
+    >>> from gbtune.study import Failures
+    >>> print(Failures().note(TrialRecord(0, "failed", {}, kind="baseline", error="no such device")))
+    The baseline failed; the first error was:
+    no such device
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row: list[TrialRecord] = []
+
+    def note(self, record: TrialRecord) -> StudyFailed | None:
+        """Return the error that ends the study, or None."""
+        if is_cut(record):
+            return None
+        if record.state != "failed":
+            self._in_a_row.clear()
+            return None
+        self._in_a_row.append(record)
+        others = [number for number, failed in enumerate(self._in_a_row) if failed.reason != "worker"]
+        deaths = self._in_a_row[others[-1] + 1 :] if others else self._in_a_row
+        if record.kind == "baseline" and record.reason != "worker":
+            what, first = "The baseline failed", record
+        elif len(deaths) >= DEATHS_IN_A_ROW:
+            what, first = f"{len(deaths)} worker processes in a row died", deaths[0]
+        elif len(self._in_a_row) >= FAILURES_IN_A_ROW:
+            what, first = f"{FAILURES_IN_A_ROW} trials in a row failed", self._in_a_row[0]
+        else:
+            return None
+        return StudyFailed(f"{what}; the first error was:\n{first.error}")
 
 
 def open_study(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 import gbtune
+from gbtune.errors import InvalidArgument
 from gbtune.records import StudyRecord
 
 if TYPE_CHECKING:
@@ -103,22 +104,23 @@ _MAY_CHANGE = {"space": "space_definition", "sampler": "sampler", "pruner": "pru
 def continued(before: StudyRecord, now: StudyRecord, n_trials: int) -> StudyRecord:
     """Return the record of a study that goes on: the same study, and what was changed.
 
-    Parameters
-    ----------
-    before, now : StudyRecord
-        As stored, and as this call would describe it.
-    n_trials : int
-        Trials in the study so far.
+        Parameters
+        ----------
+        before, now : StudyRecord
+            As stored, and as this call would describe it.
+        n_trials : int
+            Trials in the study so far.
 
-    Examples
-    --------
-    >>> import dataclasses
-    >>> from gbtune.records import StudyRecord
-    >>> from gbtune.study_record import continued
-    >>> then = StudyRecord("1", "churn", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
-    ...                    "binary", 99, 4, "5 folds", 5, sampler="random")
-    >>> continued(then, dataclasses.replace(then, uid="2", sampler="tpe"), 12).changes
-    ('after 12 trials: sampler random became tpe',)
+        Examples
+        --------
+        >>> import dataclasses
+        >>> from gbtune.errors import InvalidArgument
+    from gbtune.records import StudyRecord
+        >>> from gbtune.study_record import continued
+        >>> then = StudyRecord("1", "churn", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+        ...                    "binary", 99, 4, "5 folds", 5, sampler="random")
+        >>> continued(then, dataclasses.replace(then, uid="2", sampler="tpe"), 12).changes
+        ('after 12 trials: sampler random became tpe',)
     """
     changed = [
         f"{shown} {getattr(before, shown)} became {getattr(now, shown)}"
@@ -129,6 +131,24 @@ def continued(before: StudyRecord, now: StudyRecord, n_trials: int) -> StudyReco
     ]
     changes = (*before.changes, *([f"after {n_trials} trials: {', '.join(changed)}"] if changed else []))
     return dataclasses.replace(now, uid=before.uid, name=before.name, started_at=before.started_at, changes=changes)
+
+
+def refuse_differences(before: StudyRecord, now: StudyRecord) -> None:
+    """Refuse to go on with something else than a study's trials were scored on.
+
+    Metrics are compared by name.
+
+    Raises
+    ------
+    InvalidArgument
+        With what differs, and how to start a new study.
+    """
+    different = differences(before, now)
+    if different:
+        raise InvalidArgument(
+            f"A study goes on only with what its trials were scored on. Study {before.name!r} differs: "
+            f"{'; '.join(different)}. Start a new one: study={before.name + '-2'!r}"
+        )
 
 
 def differences(before: StudyRecord, now: StudyRecord) -> list[str]:
@@ -144,4 +164,6 @@ def differences(before: StudyRecord, now: StudyRecord) -> list[str]:
     elif before.folds_fingerprint != now.folds_fingerprint:
         then, here = (f"{r.folds}, seed {r.seed} ({r.folds_fingerprint})" for r in (before, now))
         words.append(f"folds {then} then, {here} now")
+    elif before.study_seed != now.study_seed:  # the boosters draw other rows and columns
+        words.append(f"seed {before.study_seed} then, {now.study_seed} now")
     return words

@@ -26,11 +26,11 @@ from gbtune.result import TuningResult
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.seeds import seed as derive_seed
-from gbtune.slots import Slots
+from gbtune.slots import Slots, is_cut
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
 from gbtune.study import Clock, Point
-from gbtune.study_record import continued
+from gbtune.study_record import continued, refuse_differences
 from gbtune.summary import plural
 from gbtune.tracking import Tracker
 
@@ -51,6 +51,10 @@ class Budget:
     isolation: Isolation = "thread"
     note: str = ""
     """What was asked for and is not done, for the printed lines."""
+
+
+class StartedMeanwhile(Exception):
+    """Another process has begun the study, with a seed that it drew."""
 
 
 class Tuning:
@@ -119,6 +123,8 @@ class Tuning:
             self._arrange(self.objective.evaluator.limited(1, self.objective.evaluator.rounds))
             with study_lock(self.study, "plan"):  # processes that share a study keep to one plan
                 before = self._record_before()
+                if before is not None:
+                    self._check(before)
                 self._plan(before, may_drop_folds)
                 record = self._describe(before)
                 self.study.set_user_attr(STUDY_KEY, record.to_json())
@@ -145,7 +151,8 @@ class Tuning:
         self.clock.reserved = self._writing_seconds()
         if before is not None:  # trials of one study are compared: they keep to one plan
             rounds = objective.evaluator.rounds
-            if before.max_rounds and before.max_rounds != rounds.cap:
+            # The plan that set a cap set a floor too; another cap is that of another space.
+            if before.lowest_learning_rate is not None and not rounds.choices and before.max_rounds < rounds.cap:
                 rounds = Rounds(before.max_rounds)
             self.plan = Plan(before.n_folds, rounds, before.lowest_learning_rate, None, before.plan)
         else:
@@ -161,6 +168,18 @@ class Tuning:
         floor = None if self.sampling.exhaustive else self.plan.lowest_learning_rate
         objective.limit(self.plan.n_folds, self.plan.rounds, floor)
         self._reserve(self.plan.seconds_per_round or 0.0, objective.baseline_rounds)
+        best = None if before is None else best_record(before, read_records(self.study)[1])
+        if best is not None:
+            self._reserve(_seconds_per_round(best), best.rounds)
+
+    def _check(self, before: StudyRecord) -> None:
+        """Refuse a study that tuned something else: its trials could not be compared."""
+        objective = self.objective
+        if objective.seed is None and before.study_seed != objective.study_seed:
+            raise StartedMeanwhile
+        folds = objective.evaluator.folds.first(before.n_folds)
+        now = objective.describe(self.study, folds_fingerprint=folds.fingerprint, folds=folds.description)
+        refuse_differences(before, now)
 
     def _record_before(self) -> StudyRecord | None:
         text = self.study.user_attrs.get(STUDY_KEY)
@@ -232,7 +251,7 @@ class Tuning:
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 if best_so_far is not None:
                     self._reserve(_seconds_per_round(best_so_far), best_so_far.rounds)
-                if trial.reason != "killed":  # its slot is run again
+                if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
             workers = self._arrange(self.objective.evaluator)

@@ -13,7 +13,7 @@ from stub import SPACE, stub_objective
 import gbtune
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.facts import read_records
-from gbtune.records import STUDY_KEY
+from gbtune.records import STUDY_KEY, TRIAL_KEY, TrialRecord
 
 
 def test_an_ordinary_study_optimises_it(family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series]) -> None:
@@ -162,3 +162,18 @@ def test_the_floor_of_a_stepped_learning_rate_is_a_step() -> None:
     objective = stub_objective(space=space)
     objective.limit(3, objective.evaluator.rounds, 10 / 150)
     assert objective.space.distributions(rounds=False)["learning_rate"].low == pytest.approx(0.11)
+
+
+def test_an_objective_serves_several_studies_at_a_time() -> None:
+    objective = stub_objective()
+    for _ in range(2):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(objective, n_trials=3)
+        assert [TrialRecord.from_json(t.user_attrs[TRIAL_KEY]).duplicate_of for t in study.trials] == [None] * 3
+
+
+def test_a_study_of_ones_own_refuses_other_data() -> None:
+    study = optuna.create_study()
+    study.optimize(stub_objective(), n_trials=2)
+    with pytest.raises(gbtune.GbtuneError, match=r"folds 4 folds.* then, 3 folds"):
+        study.optimize(stub_objective(cv=3), n_trials=1)

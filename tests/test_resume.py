@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes
 from stub import stub_objective
 
 import gbtune
-from gbtune.facts import read_records
+from gbtune.facts import collect_facts, read_records
 from gbtune.leases import LEASE_PREFIX, Lease
 from gbtune.objective import BASELINE
 from gbtune.pruners import RacingPruner
@@ -355,3 +355,108 @@ def test_a_grid_goes_on_with_the_cells_that_are_left(tmp_path: Path) -> None:
     result = gbtune.tune_xgb(X, y, **arguments, **kept)
     cells = result.trials[result.trials["kind"] == "grid"].filter(like="param_")
     assert len(result.trials) == 13 and len(cells.drop_duplicates()) == 12
+
+
+def test_a_slot_that_was_cut_off_keeps_its_configuration_whatever_is_enqueued(tmp_path: Path) -> None:
+    """What the owner enqueues later comes after it."""
+    clock = Clock(None)
+    study = opened(journal(tmp_path / "kept.journal"))
+    study.enqueue_trial({"learning_rate": 0.123, "split": 0.321})
+    stop = stub_objective(after(1, clock.interrupt.set))
+    go_on(study, 6, clock=clock, objective=stop, points=[])
+    (cut,) = [record for record in read_records(study)[1] if record.reason == "interrupt"]
+    assert cut.params == {"learning_rate": 0.123, "split": 0.321}
+    study.enqueue_trial({"learning_rate": 0.2, "split": 0.4})
+    go_on(study, 6, points=[])
+    filled = by_slot(study)
+    assert filled[0][2] == cut.params and filled[1][2] == {"learning_rate": 0.2, "split": 0.4}
+
+
+def test_evaluated_trials_of_a_dead_process_are_told_even_if_nothing_else_is_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "kept.journal"
+    process = multiprocessing.get_context("spawn").Process(target=killed_in_mid_trial, args=(path, 30))
+    process.start()
+    process.join()
+    study = opened(journal(path))
+    evaluated = [trial for trial in study.trials if '"state":"complete"' in trial.user_attrs.get("gbtune:trial", "")]
+    assert any(trial.state == TrialState.RUNNING for trial in evaluated), "the kill came in mid-generation"
+    go_on(study, 4)
+    assert all(trial.state.is_finished() for trial in study.trials)
+    assert all(study.trials[trial.number].state == TrialState.COMPLETE for trial in evaluated)
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}', b"SQLite format 3\x00" + bytes(100), b"precious\nlines\nwithout end"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "precious"
+    path.write_bytes(content)
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    with pytest.raises(gbtune.GbtuneError, match="is not a journal"):
+        gbtune.tune_lgbm(X, y, study="x", storage=path, **QUIET)
+    assert path.read_bytes() == content
+
+
+def test_a_database_that_cannot_be_opened_is_said_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all, and longer than a header would be\n" * 4)
+    with pytest.raises(gbtune.GbtuneError, match="cannot be opened"):
+        open_storage(f"sqlite:///{tmp_path}/text.db", tmp_path)
+    with pytest.raises(gbtune.GbtuneError) as caught:
+        open_storage("nonsense://me:secret@host/db", tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def start_with(path: Path, shift: float, seed: int | None, go: Any) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    go.wait()
+    try:
+        gbtune.tune_lgbm(X + shift, y, study="both", storage=path, seed=seed, n_trials=10, n_jobs=1, **QUIET)
+    except gbtune.GbtuneError as error:
+        assert "differs: data" in str(error)
+        os._exit(5)
+
+
+@pytest.mark.parametrize(("shift", "seed", "ends"), [(0.0, None, [0, 0]), (0.0, 0, [0, 0]), (1.0, 0, [0, 5])])
+def test_processes_that_start_together_agree_or_one_is_refused(
+    tmp_path: Path, shift: float, seed: int | None, ends: list[int]
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    path, go = tmp_path / "both.journal", context.Event()
+    both = [context.Process(target=start_with, args=(path, shift * number, seed, go)) for number in (0, 1)]
+    for process in both:
+        process.start()
+    go.set()
+    for process in both:
+        process.join()
+    assert sorted(process.exitcode or 0 for process in both) == ends
+    study = optuna.load_study(study_name="both", storage=journal(path))
+    assert sorted(by_slot(study)) == list(range(10))
+
+
+def test_another_cap_on_rounds_is_that_of_the_space_in_use(tmp_path: Path) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    space = gbtune.SearchSpace.load("xgboost/grid-mini")
+    kept: dict[str, Any] = {"study": "caps", "storage": tmp_path / "x.journal", "cv": 3, **QUIET}
+    low, high = (space.override(n_estimators=(10, cap)) for cap in (30, 300))
+    assert gbtune.tune_xgb(X, y, space=low, n_trials=3, **kept).record.max_rounds == 30
+    assert gbtune.tune_xgb(X, y, space=high, n_trials=4, **kept).record.max_rounds == 300
+    chosen = space.override(n_estimators={"grid": [60, 120]})
+    result = gbtune.tune_xgb(X, y, space=chosen, sampler="grid", n_trials=7, **kept)
+    grid = result.trials[(result.trials["kind"] == "grid") & (result.trials["state"] == "complete")]
+    assert set(grid["rounds"]) <= {60, 120} and len(grid)
+
+
+def test_a_changed_seed_is_another_study_even_with_fixed_folds(tmp_path: Path) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    rows = list(range(442))
+    kept: dict[str, Any] = {"study": "seeds", "storage": tmp_path / "x.journal", "n_trials": 2, **QUIET}
+    gbtune.tune_lgbm(X, y, cv=[(rows[:300], rows[300:])], **kept)
+    with pytest.raises(gbtune.GbtuneError, match="seed 0 then, 1 now"):
+        gbtune.tune_lgbm(X, y, cv=[(rows[:300], rows[300:])], seed=1, **kept)
+
+
+def test_cut_trials_are_counted_as_interrupted(tmp_path: Path) -> None:
+    clock = Clock(None)
+    study = opened(journal(tmp_path / "kept.journal"))
+    go_on(study, 8, clock=clock, objective=stub_objective(after(9, clock.interrupt.set)), n_jobs=2)
+    go_on(study, 8)
+    counts = collect_facts(study).counts
+    assert counts["interrupted"] >= 1 and sum(counts.values()) - counts["interrupted"] == 8

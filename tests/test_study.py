@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from stub import stub_objective
 
 from gbtune.errors import InvalidArgument, StudyFailed
-from gbtune.facts import read_records
+from gbtune.facts import best_record, read_records
 from gbtune.objective import BASELINE, Objective
 from gbtune.pruners import RacingPruner
 from gbtune.records import STUDY_KEY, TrialRecord
@@ -275,3 +275,37 @@ def test_a_sampler_that_breaks_leaves_no_trial_running() -> None:
     with pytest.raises(RuntimeError, match="the sampler says no"):
         run(objective, study, n_trials=9, n_jobs=2)
     assert all(trial.state.is_finished() for trial in study.trials)
+
+
+def test_a_listener_that_breaks_ends_the_study_in_order_and_is_heard() -> None:
+    objective = stub_objective()
+    study = new_study(objective)
+
+    def break_at_the_third(record: TrialRecord, mine: bool) -> None:
+        if record.number == 2:
+            raise BrokenPipeError("the terminal is gone")
+
+    with pytest.raises(BrokenPipeError, match="the terminal is gone"):
+        run(objective, study, n_trials=12, n_jobs=2, on_trial=break_at_the_third)
+    assert all(trial.state.is_finished() for trial in study.trials)
+
+
+def test_a_metric_that_exits_fails_its_trial() -> None:
+    def leave(params: Any, fold: int) -> None:
+        if params["split"] != 0.5:
+            raise SystemExit(3)
+
+    objective = stub_objective(leave)
+    study = new_study(objective)
+    with pytest.raises(StudyFailed, match=r"5 trials in a row(.|\n)*SystemExit"):
+        run(objective, study, n_trials=9)
+
+
+def test_somebody_elses_better_trial_is_not_taken_for_ours() -> None:
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(value=-1e9))
+    objective = stub_objective()
+    study.set_user_attr(STUDY_KEY, objective.describe(study).to_json())
+    records = run(objective, study, n_trials=4)
+    best = best_record(read_records(study)[0], records)
+    assert best is not None and best.number > 0 and best.rounds > 0
