@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,8 @@ _STATES: dict[str, Literal["complete", "pruned", "failed"]] = {
 def study_record(study: optuna.Study) -> StudyRecord:
     """Return the record that `gbtune.Objective` left in the study, or else what Optuna knows.
 
+    It says where the study is kept: what is in a storage is not this process's alone.
+
     Examples
     --------
     >>> import optuna
@@ -30,9 +33,12 @@ def study_record(study: optuna.Study) -> StudyRecord:
     >>> study_record(optuna.create_study(study_name="mine")).name
     'mine'
     """
+    from gbtune.storage import describe
+
     written = study.user_attrs.get(STUDY_KEY)
     if written is not None:
-        return StudyRecord.from_json(written)
+        record = StudyRecord.from_json(written)
+        return record if record.storage else dataclasses.replace(record, storage=describe(study))
     trials = study.get_trials(deepcopy=False)
     started = _milliseconds(trials[0].datetime_start) if trials else int(time.time() * 1000)
     digest = hashlib.sha256(f"{study.study_name}|{started}".encode()).hexdigest()[:16]
@@ -54,6 +60,7 @@ def study_record(study: optuna.Study) -> StudyRecord:
         sampler=type(study.sampler).__name__,
         pruner=type(study.pruner).__name__,
         started_at=started,
+        storage=describe(study),
     )
 
 

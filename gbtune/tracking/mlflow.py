@@ -22,7 +22,7 @@ from gbtune.tracking.projection import cut
 from gbtune.tracking.spool import Spool
 from gbtune.tracking.store import Store, quiet
 from gbtune.tracking.study_run import Detail, StudyRun
-from gbtune.tracking.sync import command
+from gbtune.tracking.sync import remedy
 from gbtune.tracking.worker import FIRST_SECONDS, UPLOAD_SECONDS, Job, Worker
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class MLflowTracker(Tracker):
         if telling.spool.trials():
             telling.spool.release()
         else:
-            telling.spool.acknowledge(keep=bool(telling.run.study.storage))
+            telling.spool.acknowledge(telling.run.study.storage)
         reason = f"it did not answer within {wait:g} s." if error is None else _reason(error, self.tracking_uri)
         raise TrackingUnavailable(
             f'MLflow at {public_uri(self.tracking_uri)} cannot be written, and policy="required" says it must be: '
@@ -313,9 +313,9 @@ class MLflowTracker(Tracker):
         for telling in tellings:
             if undone:
                 telling.spool.release()
-                problems += (self._remedy(telling),)
+                problems += (remedy(telling.run.study, self.tracking_uri, telling.spool),)
             else:
-                telling.spool.acknowledge(keep=bool(telling.run.study.storage))
+                telling.spool.acknowledge(telling.run.study.storage)
         if problems and not self._warned:
             self._warned = True
             uri = public_uri(self.tracking_uri)
@@ -326,12 +326,6 @@ class MLflowTracker(Tracker):
             self._warn_once(telling)
         run = tellings[-1].run
         return Receipt(run.run_id, run.url, run.model_uri, problems, public_uri(self.tracking_uri))
-
-    def _remedy(self, telling: Telling) -> str:
-        study, spool = telling.run.study, telling.spool
-        if spool.problem and not study.storage:
-            return f"{spool.folder} cannot be written either ({spool.problem}): what is missing goes with this process."
-        return f"Finish with: {command(study, self.tracking_uri, spool.folder.parent)}"
 
     def _warn_once(self, telling: Telling) -> None:
         """Warn in the caller's thread: there the caller's filters and capture apply."""

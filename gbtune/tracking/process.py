@@ -25,7 +25,7 @@ from gbtune.locations import public_uri
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking.base import Tracker
 from gbtune.tracking.spool import Spool
-from gbtune.tracking.sync import command
+from gbtune.tracking.sync import remedy
 
 if TYPE_CHECKING:
     import subprocess
@@ -178,8 +178,10 @@ class ProcessTracker(Tracker):
     def _given_up(self, study: StudyRecord, outcome: StudyOutcome) -> Receipt:
         uri = self.inner.tracking_uri
         spool = Spool.of(study, uri)
+        spool.start(study, self.inner._settings)  # the process may have been stopped before it did
         spool.finish(outcome, with_model=self.inner.log_model)
-        problems = ("The process that writes to MLflow did not answer.", f"Finish with: {command(study, uri)}")
+        spool.release()
+        problems = ("The process that writes to MLflow did not answer.", remedy(study, uri, spool))
         warnings.warn(f"MLflow at {public_uri(uri)}: {' '.join(problems)}", GbtuneWarning, stacklevel=3)
         return Receipt(problems=problems, tracking_uri=public_uri(uri))
 
@@ -198,9 +200,10 @@ def apart(tracker: Tracker | None) -> Tracker | None:
 
 def _warm_up(family: str) -> None:
     """Import what the fitted model and MLflow need, one after the other: two threads that import at once may clash."""
-    for find in (lambda: families.get(family).extra, lambda: "mlflow"):
-        with contextlib.suppress(Exception):  # a family that is no plug-in; a missing MLflow is the tracker's news
-            importlib.import_module(find())
+    with contextlib.suppress(Exception):  # a family that is no plug-in
+        importlib.import_module(families.get(family).extra)
+    with contextlib.suppress(Exception):  # a missing MLflow is the tracker's news
+        importlib.import_module("mlflow")
 
 
 def serve(connection: Connection) -> None:

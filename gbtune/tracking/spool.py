@@ -18,13 +18,13 @@ from filelock import FileLock, Timeout
 
 from gbtune import families
 from gbtune.errors import InvalidArgument
-from gbtune.locations import studies_root, study_folder
+from gbtune.locations import is_place, studies_root, study_folder
 from gbtune.records import ModelBundle, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking.artifacts import json_text
 
 PREFIX = "spool-"
 STUDY, TRIALS, OUTCOME, REPORT, MODEL = "study.json", "trials.jsonl", "outcome.json", "report.html", "model"
-_SETTINGS, _LOCK = "tracker.json", "lock"
+_SETTINGS, _LOCK, _KEPT = "tracker.json", "lock", "trials-*.jsonl"
 
 
 class Spool:
@@ -33,14 +33,15 @@ class Spool:
     ====================  ============================================================================
     ``study.json``        the study's record
     ``tracker.json``      experiment, model name and the like, so that it is written to the same place
-    ``trials.jsonl``      a finished trial per line, without its folds' curves; gone once all are acknowledged
+    ``trials.jsonl``      a finished trial per line, without its folds' curves; gone once all are acknowledged,
+                          or ``trials-<number>.jsonl`` if no other process can open the study's storage
     ``outcome.json``      how the study ended, without trials, report and model
     ``report.html``       the report
     ``model``             the booster's native file and what it needs to predict; no pickle
     ====================  ============================================================================
 
-    Several processes may append trials at once. A write that fails (a full disk, a folder that is read-only)
-    raises nothing: `problem` says it.
+    Several processes may append trials at once; the last one removes what is not needed any more. A write that fails
+    (a full disk, a folder that is read-only) raises nothing: `problem` says it.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ class Spool:
         self.folder = folder.absolute()
         self.problem: str | None = None
         self._lock: FileLock | None = None
+        self._study: StudyRecord | None = None
+        self._settings: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Spool({str(self.folder)!r})"
@@ -87,13 +90,11 @@ class Spool:
         As long as another process is at work in this study, its trials are its own: none is returned.
         """
         left: list[TrialRecord] = []
+        self._study = study
         with self._noting():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / _LOCK, thread_local=False)
-            with contextlib.suppress(Timeout):
-                lock.acquire(timeout=0)
-                self._lock = lock
-                left = self.trials()
+            if self._acquire():
+                left = self._read(TRIALS)
             self._write(STUDY, study.to_json())
             if settings is not None:
                 self.set(**settings)
@@ -102,22 +103,24 @@ class Spool:
     def set(self, **settings: Any) -> None:
         """Keep settings of the tracker; those that are there already stay."""
         with self._noting():
-            self._write(_SETTINGS, json_text({**settings, **self.settings()}))
+            self._settings = {**settings, **(self._settings or {}), **self.settings()}
+            self._write(_SETTINGS, json_text(self._settings))
 
     def append(self, trial: TrialRecord) -> None:
         """Note a finished trial, in one write."""
         with self._noting():
             try:
                 self._append(trial)
-            except FileNotFoundError:  # a study of the same name tidied up
-                self.folder.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError:
+                self._restore()
                 self._append(trial)
+            self._restore()
 
     def finish(self, outcome: StudyOutcome, *, with_model: bool = True) -> None:
         """Note how the study ended, and the trials that are missing here."""
         self.problem = None
         with self._noting():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._restore()
             known = {trial.number for trial in self.trials()}
             for trial in outcome.trials:
                 if trial.number not in known and trial.state != "running":
@@ -142,23 +145,27 @@ class Spool:
             }
             self._write(OUTCOME, json_text(facts))
 
-    def acknowledge(self, *, keep: bool) -> None:
-        """Remove what the store has.
+    def acknowledge(self, storage: str = "") -> None:
+        """Remove what the store has, unless another process is still at work in this study.
 
         Parameters
         ----------
-        keep : bool
-            Keep all but the trials, which the study's own storage has. Else everything goes, and the study's
-            folder if nothing else is in it.
+        storage : str
+            Where the study is kept. A path or a URL: all but the trials stays, which that storage has. In memory
+            (empty): everything goes, and the study's folder if nothing else is in it. Other storages, which nobody
+            finds by their name: everything stays, as it is all that a later `gbtune sync` can read.
         """
-        self.release()
-        with contextlib.suppress(OSError):
-            if keep:
-                (self.folder / TRIALS).unlink(missing_ok=True)
+        with contextlib.suppress(OSError, Timeout):
+            if not self.folder.exists() or not self._acquire():
                 return
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.parent.rmdir()
-            self.folder.parent.parent.rmdir()
+            if not storage:
+                self._remove()
+            elif is_place(storage):
+                (self.folder / TRIALS).unlink(missing_ok=True)
+            elif (self.folder / TRIALS).exists():
+                number = len(list(self.folder.glob(_KEPT)))
+                (self.folder / TRIALS).rename(self.folder / _KEPT.replace("*", str(number)))
+        self.release()
 
     def release(self) -> None:
         """Let another process take over."""
@@ -185,9 +192,12 @@ class Spool:
 
     def trials(self) -> list[TrialRecord]:
         """Return the trials here, by number; a line that a kill or a full disk cut off is left out."""
+        return self._read(_KEPT, TRIALS)
+
+    def _read(self, *patterns: str) -> list[TrialRecord]:
         found: dict[int, TrialRecord] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in (self.folder / TRIALS).read_bytes().split(b"\n"):
+        for path in (path for pattern in patterns for path in sorted(self.folder.glob(pattern))):
+            for line in path.read_bytes().split(b"\n"):
                 with contextlib.suppress(ValueError, TypeError, AttributeError):
                     trial = TrialRecord.from_json(line.decode())
                     found[trial.number] = trial
@@ -235,6 +245,37 @@ class Spool:
             yield
         except Exception as error:  # also of a plug-in family's save, or of an exotic column
             self.problem = self.problem or f"{type(error).__name__}: {error}"
+
+    def _acquire(self) -> bool:
+        """Take the lock, without waiting; return whether it is held."""
+        if self._lock is None:
+            lock = FileLock(self.folder / _LOCK, thread_local=False)
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0)
+                self._lock = lock
+        return self._lock is not None
+
+    def _restore(self) -> None:
+        """Write again what a process that ended at the same time has removed."""
+        if (self.folder / STUDY).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._study is not None:
+            self._write(STUDY, self._study.to_json())
+            if self._settings is not None:
+                self._write(_SETTINGS, json_text(self._settings))
+
+    def _remove(self) -> None:
+        """Remove the folder; what another process puts there meanwhile stays."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _LOCK:
+                path.unlink(missing_ok=True)
+        self.release()
+        (self.folder / _LOCK).unlink(missing_ok=True)
+        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+            folder.rmdir()
 
     def _append(self, trial: TrialRecord) -> None:
         # The folds' curves are four fifths of a record; they are for the pruner, no tracker writes them.

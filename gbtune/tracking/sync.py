@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gbtune.locations import public_uri, sqlite_path, studies_root, study_folder
+from gbtune.locations import MASK, is_place, public_uri, sqlite_path, studies_root, study_folder
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking.callback import outcome_of
 from gbtune.tracking.spool import Spool
@@ -134,9 +134,27 @@ def command(study: StudyRecord, tracking_uri: str, folder: Path | None = None) -
     """
     folder = (folder or study_folder(studies_root(tracking_uri), study.name)).absolute()
     words = ["gbtune", "sync", str(folder), "--tracking-uri", public_uri(tracking_uri)]
-    if study.storage and not _is_inside(study.storage, folder):
+    if is_place(study.storage) and not _is_inside(study.storage, folder):
         words += ["--storage", study.storage]
     return shlex.join(words)
+
+
+def remedy(study: StudyRecord, tracking_uri: str, spool: Spool) -> str:
+    """Return the sentence that says how to write what is missing, for a receipt.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from gbtune.testing.trackers import example_study
+    >>> from gbtune.tracking.spool import Spool
+    >>> from gbtune.tracking.sync import remedy
+    >>> remedy(example_study(), "postgresql://me:secret@host/db", Spool(Path("/data/example/spool-contract")))
+    "Finish with (fill in the password): gbtune sync /data/example --tracking-uri 'postgresql://me:***@host/db'"
+    """
+    if spool.problem and not is_place(study.storage):
+        return f"{spool.folder} cannot be written either ({spool.problem}): what is missing goes with this process."
+    words = command(study, tracking_uri, spool.folder.parent)
+    return f"Finish with{' (fill in the password)' if MASK in words else ''}: {words}"
 
 
 def _is_inside(storage: str, folder: Path) -> bool:

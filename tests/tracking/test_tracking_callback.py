@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -13,8 +14,10 @@ import optuna
 import pytest
 
 from gbtune.records import STUDY_KEY, TRIAL_KEY
+from gbtune.storage import describe, journal
 from gbtune.testing import trackers as kit
 from gbtune.tracking import MLflowTracker
+from gbtune.tracking.spool import spools
 
 Runs = Callable[..., list[mlflow.entities.Run]]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -132,3 +135,53 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3, callbac
     (parent,) = runs(gbtune_kind="study")
     assert parent.data.tags["gbtune.state"] == "complete"
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"])
+
+
+@pytest.mark.parametrize("ends_first", ["the first", "the second"])
+def test_processes_that_share_a_study_leave_each_others_files_alone(
+    tracker: MLflowTracker, uri: str, runs: Runs, tmp_path: Path, ends_first: str
+) -> None:
+    path = tmp_path / "shared.journal"
+    study = optuna.create_study(study_name="shared", storage=journal(path))
+
+    def optimize() -> None:
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1, callbacks=[tracker])
+
+    script = f"""
+import sys
+import optuna
+from gbtune.storage import journal
+from gbtune.tracking import MLflowTracker
+study = optuna.load_study(study_name="shared", storage=journal({str(path)!r}))
+tracker = MLflowTracker({uri!r})
+for line in sys.stdin:
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1, callbacks=[tracker])
+    print("done", flush=True)
+print(tracker.close().problems)
+"""
+    optimize()
+    with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+
+        def optimize_there() -> None:
+            print(file=other.stdin, flush=True)
+            assert other.stdout is not None and other.stdout.readline() == "done\n"
+
+        def end_there() -> None:
+            assert other.communicate(timeout=120)[0] == "()\n"
+
+        optimize_there()
+        if ends_first == "the first":
+            assert tracker.close().problems == ()
+            optimize_there()
+            end_there()
+        else:
+            end_there()
+            optimize()
+            assert tracker.close().problems == ()
+    (spool,) = spools(Path("gbtune-studies/shared"))
+    told, left, outcome = spool.read()
+    assert (told.name, told.storage, left) == ("shared", describe(study), [])
+    assert outcome is None and len(study.trials) == 3, "the trials are in the storage"
+    assert len(runs(gbtune_kind="study")) == 1
+    assert len(runs(gbtune_kind="trial")) == 3

@@ -21,7 +21,7 @@ from gbtune.testing import trackers as kit
 from gbtune.tracking import MLflowTracker
 from gbtune.tracking.model_registry import recipe_digest
 from gbtune.tracking.spool import Spool, spools
-from gbtune.tracking.sync import command, story, sync, tracker_for
+from gbtune.tracking.sync import command, remedy, story, sync, tracker_for
 
 
 @pytest.fixture
@@ -237,6 +237,10 @@ def test_settings_travel_with_the_spool_but_no_password(tmp_path: Path) -> None:
     ("storage", "more"),
     [
         ("", ""),
+        ("JournalStorage", ""),
+        ("GrpcStorageProxy", ""),
+        ("sqlite:///:memory:", ""),
+        ("postgresql://me:***@host/db", " --storage '{storage}'"),
         ("/data/gbtune-studies/my_study-5b2e8e5c/study.journal", " --storage {storage}"),
         ("sqlite:////elsewhere/a b.db", " --storage 'sqlite:////elsewhere/a b.db'"),
     ],
@@ -251,3 +255,49 @@ def test_the_command_is_exact(storage: str, more: str) -> None:
 def test_a_storage_inside_the_folder_is_not_named() -> None:
     study = kit.example_study(storage="/data/studies/example/study.journal")
     assert "--storage" not in command(study, "http://host", Path("/data/studies/example"))
+
+
+def test_a_hidden_password_is_to_be_filled_in(spool: Spool) -> None:
+    plain_study, secret = kit.example_study(), kit.example_study(storage="postgresql://host/db?password=***")
+    assert "fill in the password" not in remedy(plain_study, "http://host", spool)
+    for study, uri in ((secret, "http://host"), (plain_study, "http://me:secret@host")):
+        said = remedy(study, uri, spool)
+        assert "(fill in the password): gbtune sync " in said and "secret" not in said
+
+
+def test_the_last_process_removes_the_spool(tmp_path: Path) -> None:
+    trials = kit.example_trials()
+    first, second = (Spool(tmp_path / "studies" / "example" / "spool") for _ in range(2))
+    first.start(kit.example_study(), {"experiment": "mine"})
+    assert second.start(kit.example_study(), {"experiment": "mine"}) == []
+    for spool, trial in ((first, trials[0]), (second, trials[1])):
+        spool.append(trial)
+    second.acknowledge()
+    assert [trial.number for trial in first.trials()] == [0, 1], "the first one is still at work"
+    first.acknowledge()
+    assert not (tmp_path / "studies").exists()
+    second.append(trials[2])
+    study, left, _ = second.read()
+    assert (study, [trial.number for trial in left]) == (kit.example_study(), [2])
+    assert second.settings() == {"experiment": "mine"}
+    second.acknowledge()
+    assert not (tmp_path / "studies").exists()
+    second.finish(kit.example_outcome())
+    assert second.read()[2] is not None
+
+
+def test_trials_that_nobody_finds_elsewhere_stay_and_are_not_told_again(spool: Spool) -> None:
+    study, trials = kit.example_study(storage="JournalStorage"), kit.example_trials()
+    for start in (0, 2):
+        assert spool.start(study) == []
+        for trial in trials[start : start + 2]:
+            spool.append(trial)
+        spool.acknowledge(study.storage)
+    spool.start(study)
+    spool.append(trials[4])
+    spool.release()
+    assert plain(spool.start(study)) == plain(trials[4:])
+    assert plain(spool.trials()) == plain(trials)
+    spool.finish(kit.example_outcome())
+    assert plain(spool.trials()) == plain(trials)
+    spool.release()
