@@ -172,7 +172,7 @@ def emit(variant: str, uri: str | None, trials: int, n_jobs: int, seconds: float
     print(json.dumps(dataclasses.asdict(study(variant, uri, trials, n_jobs, seconds))))
 
 
-def run(output: Path, *, trials: int = 60, rounds: int = 3, n_jobs: int = 1, seconds: float = 1.0) -> int:
+def run(output: Path, *, trials: int = 100, rounds: int = 3, n_jobs: int = 1, seconds: float = 1.0) -> int:
     """Run all variants in turns; print the table and return 1 if a limit is exceeded."""
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as uri:

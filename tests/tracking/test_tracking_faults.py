@@ -60,6 +60,12 @@ def fresh(server: Server, request: pytest.FixtureRequest) -> Iterator[Callable[[
         client.delete_registered_model(model.name)
 
 
+@pytest.fixture(autouse=True)
+def _no_retries_of_mlflows_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the process from which `tune` writes: a call that is given up must not get through minutes later."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
