@@ -12,7 +12,7 @@ import optuna
 
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
-from gbtune.slots import is_cut
+from gbtune.slots import StudyView, is_cut
 from gbtune.summary import SummaryFacts, format_value, plural
 
 _STATES = {
@@ -46,6 +46,8 @@ def read_records(study: optuna.Study) -> tuple[StudyRecord, list[TrialRecord]]:
     >>> read_records(study)[1]
     []
     """
+    if isinstance(study, ReadStudy):
+        return study.records
     text = study.user_attrs.get(STUDY_KEY)
     if text is None:
         raise InvalidArgument(
@@ -54,6 +56,25 @@ def read_records(study: optuna.Study) -> tuple[StudyRecord, list[TrialRecord]]:
         )
     trials = study.get_trials(deepcopy=False, states=tuple(_STATES))
     return StudyRecord.from_json(text), [_record(trial) for trial in sorted(trials, key=lambda t: t.number)]
+
+
+class ReadStudy(StudyView):
+    """A study as it is now, its records read once: for a report, whose every part looks at them.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        One that a gbtune objective ran.
+
+    Raises
+    ------
+    InvalidArgument
+        If the study holds no gbtune record.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.records = read_records(study)
+        super().__init__(study, study.get_trials(deepcopy=False))
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:

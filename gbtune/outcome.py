@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import optuna
 
-from gbtune.facts import collect_facts, read_records
+from gbtune.facts import ReadStudy, collect_facts
 from gbtune.objective import Objective
 from gbtune.records import ModelBundle, StudyOutcome
 from gbtune.report import render_report
@@ -53,10 +53,10 @@ def describe_outcome(
     >>> describe_outcome(result.study, "complete").best.score == result.best_score
     True
     """
+    study = ReadStudy(study)
     facts = collect_facts(study, seconds=seconds) if facts is None else facts
     summary = summary_markdown(facts)
     gain, gain_se = facts.gain or (None, None)
-    trials = read_records(study)[1]
     return StudyOutcome(
         state=state,
         best=facts.best,
@@ -66,7 +66,7 @@ def describe_outcome(
         gain_se=gain_se,
         summary=summary,
         report_html=render_report(study, summary) if facts.best is not None else "",
-        trials=trials,
+        trials=study.records[1],
         model=model,
         ended_at=time.time_ns() // 1_000_000,
         register=register,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from gbtune.axes import draw_axes, numeric_axis, parameter_axes
 from gbtune.facts import best_record, read_records, sampled_trials
 from gbtune.figures import (
     BASELINE,
@@ -226,34 +227,26 @@ def plot_parallel_coordinates(study: optuna.Study) -> Any:
     worst_first = sampled_trials(study)[-MAX_LINES:]
     if not worst_first:
         return say(new_figure("Parameters of the trials"), "No sampled trial has completed yet.")
-    drawn = optuna.visualization.plot_parallel_coordinate(
-        StudyView(study, worst_first), target=lambda trial: trial.value or 0.0, target_name=about.metric
-    )
+    # Optuna's own figure would import matplotlib as well, which takes longer than all of these figures.
+    axes = [numeric_axis(about.metric, [trial.value for trial in worst_first]), *parameter_axes(worst_first)]
     figure = new_figure("Parameters of the trials")
-    figure.add_traces(drawn.data[: len(worst_first)])
-    for rank, trace in enumerate(figure.data, start=1):
-        share = rank / len(worst_first)
-        best = rank == len(worst_first)
-        trace.line = {"color": BEST if best else OTHER, "width": 3 if best else 1.2}
-        trace.opacity = 1.0 if best else 0.1 + 0.7 * share**2
-        trace.customdata = [[safe(cell) for cell in row] for row in trace.customdata]
-    figure.data[-1].update(name="best trial", showlegend=True)
-    axis = drawn.layout.xaxis
-    figure.update_xaxes(
-        tickvals=axis.tickvals,
-        ticktext=[safe(text) for text in axis.ticktext],
-        range=axis.range,
-        showgrid=False,
-        side="top",
-        showline=False,
-        tickangle=-20,
-        automargin=True,
+    for i in range(len(worst_first)):
+        rank = (i + 1) / len(worst_first)
+        best = i + 1 == len(worst_first)
+        figure.add_scatter(
+            x=list(range(len(axes))),
+            y=[axis.places[i] for axis in axes],
+            customdata=[[safe(axis.name), safe(axis.labels[i])] for axis in axes],
+            mode="lines",
+            name="best trial" if best else None,
+            showlegend=best,
+            line={"color": BEST if best else OTHER, "width": 3 if best else 1.2},
+            opacity=1.0 if best else 0.1 + 0.7 * rank**2,
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        )
+    return draw_axes(figure, axes).update_layout(
+        legend={"y": -0.02, "yanchor": "top"}, margin={"l": 44, "r": 70}, hovermode="closest"
     )
-    figure.update_yaxes(visible=False, range=drawn.layout.yaxis.range, fixedrange=True)
-    figure.layout.shapes = drawn.layout.shapes
-    for note in drawn.layout.annotations:
-        figure.add_annotation(note.to_plotly_json() | {"text": safe(note.text), "font": {"size": 10, "color": INK}})
-    return figure.update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"l": 44, "r": 70}, hovermode="closest")
 
 
 def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:

@@ -420,4 +420,6 @@ def _plain(value: object) -> Any:
 
 
 def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return tuple([_tupled(item) if isinstance(item, list) else item for item in value])  # curves: no call per number

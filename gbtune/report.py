@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from gbtune import plots
-from gbtune.facts import collect_facts, read_records
+from gbtune.facts import ReadStudy, collect_facts
 from gbtune.optional import require
 from gbtune.records import TrialRecord
 from gbtune.summary import (
@@ -120,8 +120,8 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
     >>> page.startswith("<!DOCTYPE html>"), "No trial completed." in page
     (True, True)
     """
-    facts = collect_facts(study)
-    _, records = read_records(study)
+    study = ReadStudy(study)
+    facts, (_, records) = collect_facts(study), study.records
     name = html.escape(title if title is not None else facts.study.name)
     script, figures = _draw(study)
     body = "\n".join(

@@ -104,23 +104,22 @@ _MAY_CHANGE = {"space": "space_definition", "sampler": "sampler", "pruner": "pru
 def continued(before: StudyRecord, now: StudyRecord, n_trials: int) -> StudyRecord:
     """Return the record of a study that goes on: the same study, and what was changed.
 
-        Parameters
-        ----------
-        before, now : StudyRecord
-            As stored, and as this call would describe it.
-        n_trials : int
-            Trials in the study so far.
+    Parameters
+    ----------
+    before, now : StudyRecord
+        As stored, and as this call would describe it.
+    n_trials : int
+        Trials in the study so far.
 
-        Examples
-        --------
-        >>> import dataclasses
-        >>> from gbtune.errors import InvalidArgument
-    from gbtune.records import StudyRecord
-        >>> from gbtune.study_record import continued
-        >>> then = StudyRecord("1", "churn", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
-        ...                    "binary", 99, 4, "5 folds", 5, sampler="random")
-        >>> continued(then, dataclasses.replace(then, uid="2", sampler="tpe"), 12).changes
-        ('after 12 trials: sampler random became tpe',)
+    Examples
+    --------
+    >>> import dataclasses
+    >>> from gbtune.records import StudyRecord
+    >>> from gbtune.study_record import continued
+    >>> then = StudyRecord("1", "churn", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                    "binary", 99, 4, "5 folds", 5, sampler="random")
+    >>> continued(then, dataclasses.replace(then, uid="2", sampler="tpe"), 12).changes
+    ('after 12 trials: sampler random became tpe',)
     """
     changed = [
         f"{shown} {getattr(before, shown)} became {getattr(now, shown)}"

@@ -12,7 +12,7 @@ import optuna
 
 from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
 from gbtune.evaluation import Evaluator, Rounds
-from gbtune.facts import best_record, collect_facts, read_records
+from gbtune.facts import ReadStudy, best_record, collect_facts, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, Objective
@@ -357,9 +357,10 @@ class Tuning:
             return Receipt(problems=(problem,))
 
     def _outcome(self, state: Any, model: Any, example: Any) -> StudyOutcome:
-        facts = collect_facts(self.study, seconds=self.clock.elapsed)
+        study = ReadStudy(self.study)
+        facts = collect_facts(study, seconds=self.clock.elapsed)
         bundle = None if model is None else bundle_model(self.objective, model, example, facts.best_params)
-        return describe_outcome(self.study, state, model=bundle, register=self.register, facts=facts)
+        return describe_outcome(study, state, model=bundle, register=self.register, facts=facts)
 
     # -- time -----------------------------------------------------------------------------------------------
 

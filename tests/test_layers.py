@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
         "summary",
         "facts",
         "figures",
+        "axes",
         "plots",
         "report",
         "progress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import os
+import re
 import threading
 import warnings
 import weakref
@@ -357,6 +358,8 @@ def _rebuild(tracking_uri: str, settings: dict[str, Any]) -> MLflowTracker:
 
 def _reason(error: BaseException, uri: str) -> str:
     text = " ".join(str(error).partition("[SQL:")[0].split()) or "no details"
+    # the same cause reads the same, whatever was asked for
+    text = re.sub(r"API request to \S+ failed with exception |with url: \S+ |<\S+ object at 0x\w+>: ", "", text)
     return f"{type(error).__name__}: {cut(text, 300)}".replace(uri, public_uri(uri)).rstrip(".") + "."
 
 
