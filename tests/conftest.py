@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,13 @@ settings.register_profile("gbtune", deadline=None)  # machines are shared: no ti
 settings.load_profile("gbtune")
 
 FAMILIES = ("xgboost", "lightgbm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _control_c_is_heard() -> None:
+    """A suite that runs in the background (``nohup``, ``&`` in a script) is started with the signal ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=FAMILIES)

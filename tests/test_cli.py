@@ -48,8 +48,9 @@ def kinds(uri: str) -> dict[str, int]:
 
 def tuned_without_a_server(**arguments: Any) -> gbtune.TuningResult:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
+    tracker = gbtune.MLflowTracker(DEAD, flush_seconds=1.0)
     with pytest.warns(gbtune.GbtuneWarning, match="MLflow"):
-        return gbtune.tune_lgbm(X, y, n_trials=4, progress=False, tracking=DEAD, **arguments)
+        return gbtune.tune_lgbm(X, y, n_trials=4, progress=False, tracking=tracker, **arguments)
 
 
 @pytest.mark.parametrize("name", [None, "sugar"])

@@ -208,7 +208,7 @@ def test_the_first_control_c_asks_and_the_second_one_aborts() -> None:
         assert clock.interrupt.wait(10) and clock.reason_to_stop() == "interrupt"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-            signal.pause()
+            threading.Event().wait(10)
     assert signal.getsignal(signal.SIGINT) is before
 
 

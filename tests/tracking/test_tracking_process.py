@@ -34,8 +34,9 @@ def apart_tracker(uri: str) -> ProcessTracker:
     return ProcessTracker(MLflowTracker(uri))
 
 
+@pytest.mark.nightly
 class TestProcessTracker(TrackerContract):
-    """The contract, with a real store and a real process."""
+    """The contract, with a real store and a real process: each check starts one and imports MLflow there."""
 
     @pytest.fixture
     def tracker(self, uri: str) -> Tracker:
