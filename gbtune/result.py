@@ -11,17 +11,18 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from gbtune import families
 from gbtune.encoding import Encoded, Encoder
 from gbtune.errors import InvalidArgument
 from gbtune.facts import collect_facts, read_records
 from gbtune.records import Receipt, StudyRecord, TrialRecord
+from gbtune.storage import journal
 from gbtune.study import quiet_optuna
 from gbtune.summary import SummaryFacts, summary_html, summary_text
 
 _FORMAT = 1
+_STUDY_FILE = "study.log"
 
 
 class TuningResult:
@@ -228,7 +229,7 @@ class TuningResult:
         family.save(self.model, path / family.model_file)
         with quiet_optuna():
             copy = optuna.create_study(
-                study_name=self.study.study_name, storage=_journal(path), direction=self.study.direction
+                study_name=self.study.study_name, storage=journal(path / _STUDY_FILE), direction=self.study.direction
             )
         copy.add_trials(self.study.get_trials(deepcopy=False))
         for key, value in self.study.user_attrs.items():
@@ -264,7 +265,7 @@ class TuningResult:
         family = families.get(about["family"])
         receipt = {**about["receipt"], "problems": tuple(about["receipt"]["problems"])}
         return cls(
-            optuna.load_study(study_name=about["study"], storage=_journal(path)),
+            optuna.load_study(study_name=about["study"], storage=journal(path / _STUDY_FILE)),
             family.load(path / family.model_file, about["task"]),
             Encoder.from_dict(about["columns"]),
             seconds=about["seconds"],
@@ -302,8 +303,3 @@ def trials_frame(records: list[TrialRecord]) -> pd.DataFrame:
         for record in records
     ]
     return pd.DataFrame(rows)
-
-
-def _journal(folder: Path) -> optuna.storages.JournalStorage:
-    path = str(folder / "study.log")
-    return optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
