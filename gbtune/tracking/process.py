@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """For a new interpreter and MLflow's import, on a busy machine."""
 _ENDING_SECONDS = 5.0
-_NICENESS = 10  # where all cores are busy, the trials go first
 _OWN_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow's own last for minutes; in a process of ours they can be set. The user's own go first."""
 
@@ -210,8 +209,6 @@ def _warm_up(family: str) -> None:
 def serve(connection: Connection) -> None:
     """Be the other process: run the tracker until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
     tracker: MLflowTracker | None = None
     try:
         while True:
