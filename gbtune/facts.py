@@ -12,8 +12,9 @@ import optuna
 
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
-from gbtune.slots import StudyView, is_cut
+from gbtune.slots import is_cut
 from gbtune.summary import SummaryFacts, format_value, plural
+from gbtune.views import StudyView
 
 _STATES = {
     optuna.trial.TrialState.COMPLETE: "complete",
@@ -158,13 +159,18 @@ def collect_facts(
 
 def best_record(about: StudyRecord, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return the complete trial of the best score (the earliest of equals), or None."""
+    return next(iter(ranked(about, records)), None)
+
+
+def ranked(about: StudyRecord, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the complete trials, best first (of equals the earliest)."""
     # Somebody else's trial has no rounds to fit a model with, and may have been scored on other rows.
     ours = [record for record in records if record.state == "complete" and record.kind != "other"]
     scored = [record for record in ours if record.score is not None and math.isfinite(record.score)]
     sign = 1.0 if about.direction == "minimize" else -1.0
     # By slot: among equals the choice does not depend on what interrupted the study.
     scored.sort(key=lambda record: record.number if record.slot is None else record.slot)
-    return min(scored, key=lambda record: sign * (record.score or 0.0), default=None)
+    return sorted(scored, key=lambda record: sign * (record.score or 0.0))
 
 
 def find_warnings(

@@ -24,6 +24,7 @@ from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecor
 from gbtune.seeds import fresh_study_seed
 from gbtune.slots import SLOT_KEY, should_prune
 from gbtune.spaces import SearchSpace
+from gbtune.spaces.fragments import refuse_fragment
 from gbtune.storage import writing
 from gbtune.study_record import describe_study, refuse_differences
 
@@ -158,6 +159,7 @@ class Objective:
         self.study_seed = drawn if seed is None else _checked_seed(seed)
         self.family = families.get(family)
         loaded = SearchSpace.load(self.family.default_space if space is None else space, family=self.family.name)
+        refuse_fragment(loaded)
         check_params(self.family, (parameter.name for parameter in loaded.parameters if parameter.name != ROUNDS))
         data = Dataset.from_arrays(X, y, task=task, sample_weight=sample_weight, groups=groups)
         if data.task not in loaded.tasks:
@@ -337,7 +339,7 @@ class Objective:
         return (self.elsewhere or self.evaluator.evaluate)(
             params,
             seed=self.study_seed,
-            report=None if proposal.kind == BASELINE else self._reporter(trial, record, protocol),
+            report=self._reporter(trial, record, protocol),
             rounds=rounds,
             schedule=self.schedule or protocol.schedule,
             interrupted=self.interrupted,
@@ -351,6 +353,8 @@ class Objective:
             # The pruner reads the scores so far from the record.
             _write(trial, dataclasses.replace(record, fold_scores=tuple(fold_scores)))
             trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
+            if record.kind == BASELINE:  # never pruned; the others may be compared with it
+                return False
             return should_prune(trial) if self.in_generations else trial.should_prune()
 
         return report

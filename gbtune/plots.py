@@ -33,8 +33,8 @@ from gbtune.figures import (
     score_title,
 )
 from gbtune.records import TrialRecord
-from gbtune.slots import StudyView
 from gbtune.summary import format_score, paired_gain, verdict
+from gbtune.views import StudyView
 
 MAX_LINES = 200  # in the parallel coordinates: more is neither readable nor quick to draw
 

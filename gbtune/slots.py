@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import optuna
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, TrialRecord
 from gbtune.seeds import seed as derive_seed
+from gbtune.views import StudyView
 
 SLOT_KEY = "gbtune:slot"
 POINT_KEY = "gbtune:point"
@@ -155,24 +156,6 @@ class Slots:
     def points_taken(self) -> set[str]:
         """Return the keys of the points that a trial evaluates or has evaluated."""
         return {trial.user_attrs[POINT_KEY] for trial in self.held.values() if POINT_KEY in trial.user_attrs}
-
-
-class StudyView(optuna.Study):
-    """The same study, read only and showing the given trials alone, for Optuna's own samplers and evaluations."""
-
-    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        vars(self).update(vars(study))
-        self._shown = list(trials)
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the given trials of these states."""
-        return self._get_trials(deepcopy, states)
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        found = [trial for trial in self._shown if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
 
 
 def in_slot_order(
