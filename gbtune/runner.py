@@ -30,6 +30,8 @@ from gbtune.study import Clock, Failures, Point
 INTERRUPT_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 """How often to look what the other processes have done, while waiting for them."""
+HALVING_PREFIX = "completed_rung_"
+"""Of the system attributes in which Optuna's successive halving notes how far a trial has come."""
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -266,8 +268,8 @@ class Runner:
         if enqueued:
             trial = self.study.ask()
         else:
-            params, more = again or self._next_point()
-            trial = self._new_trial(params, {**attributes, **more})
+            params, more, notes = again or self._next_point()
+            trial = self._new_trial(params, {**attributes, **more}, notes)
         try:
             if enqueued:
                 for key, value in attributes.items():
@@ -282,35 +284,41 @@ class Runner:
         self._tasks.put(job)
         self.slots.read()
 
-    def _new_trial(self, params: Mapping[str, Any], attributes: Mapping[str, Any]) -> optuna.Trial:
+    def _new_trial(
+        self, params: Mapping[str, Any], attributes: Mapping[str, Any], notes: Mapping[str, Any]
+    ) -> optuna.Trial:
         """Start a trial with its slot and owner in one step, so that no kill can come in between.
 
         ``study.ask()`` would start what somebody has enqueued, and can take no attributes.
         """
         prescribed = {"fixed_params": dict(params)} if params else {}
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING, user_attrs=dict(attributes), system_attrs=prescribed
+            state=TrialState.RUNNING, user_attrs=dict(attributes), system_attrs={**notes, **prescribed}
         )
         self.study._thread_local.cached_all_trials = None
         number = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
         return optuna.Trial(self.study, number)
 
-    def _again(self, slot: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return parameters and attributes of the trial that was cut off in a slot, if it had them all."""
+    def _again(self, slot: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None:
+        """Return parameters and attributes of the trial that was cut off in a slot, if it had them all.
+
+        The last are the sampler's own: CMA-ES keeps its state in them.
+        """
         cut = self.slots.cut.get(slot)
         if cut is None or not self._is_whole(cut):
             return None
         kept = (KIND_KEY, PROVENANCE_KEY, POINT_KEY)
-        return dict(cut.params), {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
+        about = {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
+        notes = {key: value for key, value in cut.system_attrs.items() if not key.startswith(HALVING_PREFIX)}
+        return dict(cut.params), about, notes
 
-    def _next_point(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return parameters and attributes of the next prescribed point; none of both: it is the sampler's turn."""
+    def _next_point(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return parameters and attributes of the next prescribed point; nothing at all: it is the sampler's turn."""
         taken = self.slots.points_taken()
         for point in self.points:
             if point.key not in taken:
-                about = {KIND_KEY: point.kind, PROVENANCE_KEY: point.provenance, POINT_KEY: point.key}
-                return dict(point.params), about
-        return {}, {}
+                return dict(point.params), point.user_attrs, {}
+        return {}, {}, {}
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
         """Whether a trial that was cut off had all its parameters, and the space still has them."""

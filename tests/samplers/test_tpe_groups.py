@@ -1,0 +1,67 @@
+"""TPE on spaces with and without conditions."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import optuna
+import pytest
+
+from gbtune.samplers import GroupedTPESampler
+from gbtune.samplers.tpe import parameter_groups
+
+
+def plain(trial: optuna.Trial) -> float:
+    rate = trial.suggest_float("rate", 0.01, 1.0, log=True)
+    return (trial.suggest_int("depth", 1, 9) - 4) ** 2 + rate + len(trial.suggest_categorical("kind", ["a", "bb"]))
+
+
+def conditional(trial: optuna.Trial) -> float:
+    rate = trial.suggest_float("rate", 0.01, 1.0, log=True)
+    if trial.suggest_categorical("kind", ["a", "b"]) == "b":
+        return rate + abs(trial.suggest_float("u", 0, 1) - trial.suggest_float("v", 0, 1))
+    return rate + trial.suggest_float("w", 0, 1)
+
+
+def params_of(sampler: optuna.samplers.BaseSampler, objective: Any, n_trials: int = 40) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(objective, n_trials=n_trials)
+    return [trial.params for trial in study.trials]
+
+
+def test_without_conditions_the_draws_are_those_of_optuna() -> None:
+    assert params_of(GroupedTPESampler(seed=0), plain) == params_of(optuna.samplers.TPESampler(seed=0), plain)
+
+
+def test_the_groups_are_those_of_optuna() -> None:
+    sampler = GroupedTPESampler(seed=0)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(conditional, n_trials=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        theirs = optuna.samplers.TPESampler(group=True)
+    trial = study.trials[-1]
+    assert sampler.infer_relative_search_space(study, trial) == theirs.infer_relative_search_space(study, trial)
+    groups = [set(group) for group in theirs._search_space_group.search_spaces]
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, parameter_groups(study)))
+
+
+def test_conditional_parameters_are_learnt_jointly() -> None:
+    """u and v are good when they are equal: only a sampler of both at once can find that out."""
+
+    def distances(sampler: optuna.samplers.BaseSampler) -> float:
+        late = params_of(sampler, conditional, 120)[60:]
+        found = [abs(params["u"] - params["v"]) for params in late if "u" in params]
+        return sum(found) / len(found)
+
+    ours = [distances(GroupedTPESampler(seed=seed)) for seed in range(3)]
+    separate = [distances(optuna.samplers.TPESampler(seed=seed)) for seed in range(3)]
+    assert sum(ours) < sum(separate)
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]])
+def test_it_works_with_one_value_and_with_two(directions: list[str]) -> None:
+    study = optuna.create_study(directions=directions, sampler=GroupedTPESampler(seed=0))
+    study.optimize(lambda trial: [conditional(trial)] * len(directions), n_trials=14)
+    assert len(study.best_trials) >= 1
