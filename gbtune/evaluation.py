@@ -20,6 +20,7 @@ import numpy as np
 
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.families.base import FoldFit, ModelFamily, Prepared
+from gbtune.families.schedules import middle_rate
 from gbtune.metrics import Metric, training_loss
 from gbtune.records import CVResult, FloatArray, Folds, thin
 from gbtune.seeds import seed as derive_seed
@@ -79,7 +80,7 @@ def patience(params: Mapping[str, Any]) -> int:
     """Return the rounds a curve may grow past its best: ``max(20, 1 / learning_rate)``.
 
     Chosen among six rules on 13 recorded real data sets: half of it picks worse configurations, twice
-    of it costs more and picks no better ones.
+    of it costs more and picks no better ones. With a schedule it is the rate halfway down that counts.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def patience(params: Mapping[str, Any]) -> int:
     >>> patience({"learning_rate": 0.1}), patience({"learning_rate": 0.01})
     (20, 100)
     """
-    return max(20, math.ceil(1 / max(float(params.get("learning_rate", 0.1)), 1e-4)))
+    return max(20, math.ceil(1 / max(middle_rate(params, 0.1), 1e-4)))
 
 
 def _checkpoints(cap: int) -> frozenset[int]:

@@ -71,7 +71,8 @@ class Capabilities:
     Parameters
     ----------
     parameters : frozenset of str
-        The parameters it takes: names of the library's scikit-learn class that shape the trees.
+        The parameters it takes: names of the library's scikit-learn class that shape the trees, and
+        `gbtune.families.schedules.PARAMETERS` if it honours learning-rate schedules.
     losses : frozenset of str
         Training losses: ``"log_loss_binary"``, ``"log_loss_multiclass"``, ``"squared_error"``,
         ``"poisson"``.
@@ -200,6 +201,36 @@ class ModelFamily(abc.ABC):
     @abc.abstractmethod
     def load(self, path: Path, task: str) -> Any:
         """Read what `save` wrote: an estimator that predicts the same. `task` as in `Dataset`."""
+
+    def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the library's own scikit-learn class needs to be fitted with these parameters.
+
+        Only a family with parameters that its class does not know, such as learning-rate schedules, overrides this.
+
+        Parameters
+        ----------
+        params : mapping
+            As `fit` takes them, with or without ``n_estimators``: e.g. ``result.best_params``.
+
+        Returns
+        -------
+        init, fit : dict, dict
+            Keyword arguments of the class, and of its method ``fit`` beside X and y.
+
+        Raises
+        ------
+        UnknownName, InvalidArgument
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import gbtune
+        >>> family = gbtune.families.get("lightgbm")
+        >>> init, fit = family.estimator_arguments({"max_depth": 3, "learning_rate_schedule": "cosine"})
+        >>> init, list(fit)
+        ({'max_depth': 3, 'learning_rate': 0.1}, ['callbacks'])
+        """
+        return dict(params), {}
 
 
 def check_params(family: ModelFamily | type[ModelFamily], params: Iterable[str]) -> None:

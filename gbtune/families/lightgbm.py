@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from gbtune.families import schedules
 from gbtune.families.base import (
     BinningCosts,
     Capabilities,
@@ -44,6 +46,7 @@ _TREE_PARAMS = frozenset(
     "max_delta_step scale_pos_weight is_unbalance monotone_constraints interaction_constraints "
     "data_sample_strategy top_rate other_rate boost_from_average".split()
 )
+DEFAULT_RATE = 0.1
 
 
 class LightGBMFamily(ModelFamily):
@@ -58,7 +61,7 @@ class LightGBMFamily(ModelFamily):
     default_space = "native"
     model_file = "model.txt"
     capabilities = Capabilities(
-        parameters=_TREE_PARAMS,
+        parameters=_TREE_PARAMS | schedules.PARAMETERS,
         losses=frozenset(_LOSSES),
         resumable=True,
         sparse=True,
@@ -81,7 +84,7 @@ class LightGBMFamily(ModelFamily):
         {
             "num_leaves": 31,
             "max_depth": -1,
-            "learning_rate": 0.1,
+            "learning_rate": DEFAULT_RATE,
             "min_child_samples": 20,
             "min_child_weight": 1e-3,
             "subsample": 1.0,
@@ -112,9 +115,11 @@ class LightGBMFamily(ModelFamily):
         native = _native_params(params, loss, data.n_classes, seed, threads)
         if not (isinstance(prepared, LightGBMPrepared) and prepared.data is data):
             prepared = LightGBMPrepared(data, Folds((), "none", data.n_rows), loss, threads)
-        booster = lgb.train(native, prepared.full_dataset(native), rounds)
+        init, _ = self.estimator_arguments(params)
+        callbacks = [_Resetting(resets)] if (resets := _resets(params)) else None
+        booster = lgb.train(native, prepared.full_dataset(native), rounds, callbacks=callbacks)
         estimator = (lgb.LGBMClassifier if data.n_classes else lgb.LGBMRegressor)(
-            **params,
+            **init,
             n_estimators=rounds,
             objective=native["objective"],
             random_state=seed,
@@ -122,6 +127,18 @@ class LightGBMFamily(ModelFamily):
             verbosity=-1,
         )
         return _fitted(estimator, booster, data.n_classes)
+
+    def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the arguments of ``LGBMClassifier`` and of its ``fit``; see `ModelFamily.estimator_arguments`.
+
+        A schedule is a ``reset_parameter`` among the ``callbacks`` of ``fit``: the class has no place for one.
+        """
+        check_params(LightGBMFamily, (name for name in params if name != "n_estimators"))
+        init, schedule = schedules.split(params, DEFAULT_RATE)
+        if schedule is None:
+            return init, {}
+        init["learning_rate"] = schedule.rate
+        return init, {"callbacks": [_lightgbm().reset_parameter(**_resets(params))]}
 
     def save(self, estimator: Any, path: Path) -> None:
         """Write LightGBM's own text format."""
@@ -155,7 +172,7 @@ class LightGBMPrepared(Prepared):
         train, valid = self._datasets(native, fold)
         booster = _lightgbm().Booster(native, train)
         booster.add_valid(valid, "valid")
-        fit = LightGBMFoldFit(booster, self, fold)
+        fit = LightGBMFoldFit(booster, self, fold, _resets(params))
         fit.grow(rounds, on_round)
         return fit
 
@@ -194,8 +211,10 @@ class LightGBMFoldFit(FoldFit):
     LightGBM's own training goes on too. So rounds are counted here, and the trees after each of them.
     """
 
-    def __init__(self, booster: Any, prepared: LightGBMPrepared, fold: int) -> None:
-        self._booster, self._prepared, self._fold = booster, prepared, fold
+    def __init__(
+        self, booster: Any, prepared: LightGBMPrepared, fold: int, resets: Mapping[str, Callable[[int], Any]]
+    ) -> None:
+        self._booster, self._prepared, self._fold, self._resets = booster, prepared, fold, resets
         self._curve: list[float] = []
         self._trees: list[int] = []
 
@@ -217,6 +236,7 @@ class LightGBMFoldFit(FoldFit):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         while self.rounds < rounds:
+            _reset(self._booster, self._resets, self.rounds)
             nothing_to_split = self._booster.update()
             if nothing_to_split and self._curve:
                 self._curve.append(self._curve[-1])
@@ -254,8 +274,10 @@ def _lightgbm() -> Any:
 
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
     check_params(LightGBMFamily, params)
+    plain, schedule = schedules.split(params, DEFAULT_RATE)
     native = {
-        **params,
+        **plain,
+        **({} if schedule is None else {"learning_rate": schedule.rate}),
         **_LOSSES[loss],
         "num_threads": threads,
         "seed": seed,
@@ -267,6 +289,40 @@ def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads
     if loss == "log_loss_multiclass":
         native["num_class"] = n_classes
     return native
+
+
+def _resets(params: Params) -> dict[str, Callable[[int], Any]]:
+    """Return the parameters that change from round to round, each as a function of the round."""
+    schedule = schedules.split(params, DEFAULT_RATE)[1]
+    if schedule is None:
+        return {}
+    # A reset begins the random thresholds of extra trees anew: with one seed all rounds would try the same ones.
+    return {"learning_rate": schedule, **({"extra_seed": _extra_seed} if params.get("extra_trees") else {})}
+
+
+def _reset(booster: Any, resets: Mapping[str, Callable[[int], Any]], round: int) -> None:
+    """Set what is another in the coming round: no more than LightGBM's own callback, for a reset draws columns."""
+    values = {name: value(round) for name, value in resets.items()}
+    changed = {name: value for name, value in values.items() if value != booster.params.get(name)}
+    if changed:  # without a verbosity a reset would let LightGBM talk again
+        booster.reset_parameter({**changed, "verbosity": -1})
+
+
+class _Resetting:
+    """LightGBM's callback ``reset_parameter``, less its messages."""
+
+    before_iteration, order = True, 10
+
+    def __init__(self, resets: Mapping[str, Callable[[int], Any]]) -> None:
+        self.resets = resets
+
+    def __call__(self, env: Any) -> None:
+        _reset(env.model, self.resets, env.iteration)
+
+
+def _extra_seed(round: int) -> int:
+    """Return a seed far from those of the rounds before and after."""
+    return (round + 1) * 2654435761 % 2**31
 
 
 def _data_key(native: dict[str, Any]) -> tuple[Any, ...]:

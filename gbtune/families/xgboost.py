@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from gbtune.families import schedules
 from gbtune.families.base import (
     BinningCosts,
     Capabilities,
@@ -43,6 +44,7 @@ _TREE_PARAMS = frozenset(
     "scale_pos_weight base_score num_parallel_tree monotone_constraints interaction_constraints "
     "max_cat_to_onehot max_cat_threshold".split()
 )
+DEFAULT_RATE = 0.3
 
 
 class XGBoostFamily(ModelFamily):
@@ -58,7 +60,7 @@ class XGBoostFamily(ModelFamily):
     default_space = "core"
     model_file = "model.ubj"
     capabilities = Capabilities(
-        parameters=_TREE_PARAMS,
+        parameters=_TREE_PARAMS | schedules.PARAMETERS,
         losses=frozenset(_LOSSES),
         resumable=True,
         sparse=True,
@@ -80,7 +82,7 @@ class XGBoostFamily(ModelFamily):
         {
             "max_depth": 6,
             "min_child_weight": 1.0,
-            "learning_rate": 0.3,
+            "learning_rate": DEFAULT_RATE,
             "subsample": 1.0,
             "colsample_bytree": 1.0,
             "reg_lambda": 1.0,
@@ -114,9 +116,10 @@ class XGBoostFamily(ModelFamily):
         matrix.set_label(data.y)
         if data.sample_weight is not None:
             matrix.set_weight(data.sample_weight)
-        booster = xgb.train(native, matrix, rounds, verbose_eval=False)
+        init, _ = self.estimator_arguments(params)
+        booster = xgb.train(native, matrix, rounds, verbose_eval=False, callbacks=init.get("callbacks"))
         estimator = _estimator_class(loss)(
-            **params,
+            **init,
             n_estimators=rounds,
             objective=native["objective"],
             tree_method="hist",
@@ -128,6 +131,19 @@ class XGBoostFamily(ModelFamily):
         # The public door from a booster to an estimator: the file format, in memory.
         estimator.load_model(bytearray(booster.save_raw("ubj")))
         return estimator
+
+    def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the arguments of ``XGBClassifier`` and of its ``fit``; see `ModelFamily.estimator_arguments`.
+
+        A schedule is a ``LearningRateScheduler`` among the ``callbacks``, so clones of the estimator keep it.
+        """
+        check_params(XGBoostFamily, (name for name in params if name != "n_estimators"))
+        init, schedule = schedules.split(params, DEFAULT_RATE)
+        if schedule is not None:
+            init["learning_rate"] = schedule.rate
+            # XGBoost sets the rate after a round, for the next one.
+            init["callbacks"] = [_xgboost().callback.LearningRateScheduler(schedules.after_each_round(schedule))]
+        return init, {}
 
     def save(self, estimator: Any, path: Path) -> None:
         """Write XGBoost's own binary JSON (.ubj)."""
@@ -157,7 +173,8 @@ class XGBoostPrepared(Prepared):
         """Grow a booster on one fold; see `Prepared.train_fold`."""
         native = _native_params(params, self.loss, self.data.n_classes, seed, self.threads)
         train, valid = self._matrices(native["max_bin"], fold)
-        fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid)
+        schedule = schedules.split(params, DEFAULT_RATE)[1]
+        fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid, schedule)
         fit.grow(rounds, on_round)
         return fit
 
@@ -191,8 +208,9 @@ class XGBoostPrepared(Prepared):
 class XGBoostFoldFit(FoldFit):
     """One XGBoost booster growing on one fold."""
 
-    def __init__(self, booster: Any, train: Any, valid: Any) -> None:
-        self._booster, self._train, self._valid = booster, train, valid
+    def __init__(self, booster: Any, train: Any, valid: Any, schedule: schedules.Schedule | None = None) -> None:
+        self._booster, self._train, self._valid, self._schedule = booster, train, valid, schedule
+        self._rate = None if schedule is None else schedule.rate
         self._curve: list[float] = []
 
     @property
@@ -213,6 +231,9 @@ class XGBoostFoldFit(FoldFit):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         for iteration in range(self.rounds, rounds):
+            if self._schedule is not None and (rate := self._schedule(iteration)) != self._rate:
+                self._booster.set_param("learning_rate", rate)
+                self._rate = rate
             self._booster.update(self._train, iteration)
             # "[7]\tvalid-logloss:0.4918", in full precision
             self._curve.append(float(self._booster.eval_set([(self._valid, "valid")], iteration).rpartition(":")[2]))
@@ -239,7 +260,7 @@ def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads
     check_params(XGBoostFamily, params)
     native = {
         "max_bin": DEFAULT_MAX_BIN,
-        **params,
+        **schedules.split(params, DEFAULT_RATE)[0],
         **_LOSSES[loss],
         "tree_method": "hist",
         "nthread": threads,

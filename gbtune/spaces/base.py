@@ -42,12 +42,26 @@ def is_scalar(value: object) -> bool:
     return isinstance(value, bool | str) or (is_number(value) and math.isfinite(value))
 
 
-def _pairs(name: str, key: str, value: Any) -> tuple[tuple[str, Scalar], ...]:
+def _pairs(name: str, key: str, value: Any) -> tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...]:
     items = tuple(value.items()) if isinstance(value, Mapping) else value
     for item in items if isinstance(items, tuple) else (value,):
-        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str) or not is_scalar(item[1]):
-            invalid(name, key, f"must map a parameter's name to one plain value, got {value!r}")
-    return tuple((other, plain(wanted)) for other, wanted in items)
+        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str) or not _is_wanted(item[1]):
+            rule = "must map a parameter's name to one plain value, or to a list of two or more"
+            invalid(name, key, f"{rule}, got {value!r}")
+    return tuple(
+        (other, distinct(name, key, wanted) if isinstance(wanted, list | tuple) else plain(wanted))
+        for other, wanted in items
+    )
+
+
+def _is_wanted(value: object) -> bool:
+    several = isinstance(value, list | tuple) and len(value) > 1 and all(map(is_scalar, value))
+    return several or is_scalar(value)
+
+
+def alternatives(wanted: Any) -> tuple[Any, ...]:
+    """Return the values of a condition, any of which fulfils it."""
+    return wanted if isinstance(wanted, tuple) else (wanted,)
 
 
 def distinct(name: str, key: str, value: Any) -> tuple[Any, ...]:
@@ -91,7 +105,7 @@ class Parameter:
     name : str
         Keyword argument of the library's scikit-learn class.
     when : mapping, default {}
-        The parameter counts only while each named earlier parameter has the given value.
+        The parameter counts only while each named earlier parameter has the given value, or one of a tuple of them.
     requires : {"categorical"}, optional
         The parameter means something only if the data have categorical columns.
     why : str, default ""
@@ -119,7 +133,7 @@ class Parameter:
 
     def active(self, values: Mapping[str, Any]) -> bool:
         """Whether the condition holds for the `values` of the earlier parameters."""
-        return all(other in values and values[other] == wanted for other, wanted in self.when)
+        return all(other in values and values[other] in alternatives(wanted) for other, wanted in self.when)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table of the file: plain values, defaults of the format left out."""
@@ -129,7 +143,7 @@ class Parameter:
             if field.name == "name" or value == field.default or value is None:
                 continue
             if field.name == "when":
-                value = dict(value)
+                value = {other: list(wanted) if isinstance(wanted, tuple) else wanted for other, wanted in value}
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
                 value = {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
             elif isinstance(value, tuple):

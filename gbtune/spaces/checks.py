@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidSpace, UnknownName
-from gbtune.spaces.base import Parameter, SampledParameter, invalid
+from gbtune.spaces.base import Parameter, SampledParameter, alternatives, invalid
 from gbtune.spaces.numeric import IntParameter, RoundsParameter
 from gbtune.spaces.parameters import CategoricalParameter, FixedParameter
 from gbtune.spaces.portfolio import PortfolioEntry, check_tasks, misfit
 
 if TYPE_CHECKING:
     from gbtune.spaces.space import SearchSpace
+
+STATUSES = ("recommended", "comparison")
+"""What a space is meant for: everyday tuning, or to be compared with."""
 
 
 def check_space(space: SearchSpace) -> dict[str, Any]:
@@ -23,19 +26,25 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
     InvalidSpace
         If a rule is broken; the message names the key and the rule.
     """
-    for key in ("family", "name", "version", "summary"):
+    for key in ("family", "name", "version", "summary", "license"):
         value = getattr(space, key)
-        if not isinstance(value, str) or (not value and key != "summary"):
+        if not isinstance(value, str) or (not value and key in ("family", "name", "version")):
             raise InvalidSpace(f"{key}: must be a text, got {value!r}.")
     for key in ("family", "name"):
         if "/" in getattr(space, key):
             raise InvalidSpace(f"{key}: must not contain '/', got {getattr(space, key)!r}.")
+    if space.status not in STATUSES:
+        raise InvalidSpace(f"status: {UnknownName('status', space.status, STATUSES)}")
+    if not isinstance(space.fragment, bool):
+        raise InvalidSpace(f"fragment: must be true or false, got {space.fragment!r}.")
     sources: Any = space.sources
     if not isinstance(sources, list | tuple) or not all(isinstance(source, str) for source in sources):
         raise InvalidSpace(f"sources: must be a list of texts, got {sources!r}.")
     parameters = tuple(space.parameters)
     portfolio = tuple(space.portfolio)
     _check_parameters(parameters)
+    if space.fragment and portfolio:
+        raise InvalidSpace("portfolio: a fragment has none; first configurations belong to a whole space.")
     _check_portfolio(portfolio, {parameter.name: parameter for parameter in parameters})
     return {
         "parameters": parameters,
@@ -56,10 +65,11 @@ def _check_parameters(parameters: Iterable[Parameter]) -> None:
         for other, wanted in parameter.when:
             _check_reference(name, "when", other, earlier)
             target = earlier[other]
-            # a fixed target may differ: that is how fix() switches a branch off
-            if isinstance(target, SampledParameter) and target.project(wanted) != wanted:
-                rule = f"{other!r} never has the value {wanted!r}"
-                invalid(name, "when", f"{rule}. Correct the value, or leave {name!r} out")
+            for value in alternatives(wanted):
+                # a fixed target may differ: that is how fix() switches a branch off
+                if isinstance(target, SampledParameter) and target.project(value) != value:
+                    rule = f"{other!r} never has the value {value!r}"
+                    invalid(name, "when", f"{rule}. Correct the value, or leave {name!r} out")
         if isinstance(parameter, FixedParameter) and parameter.derived is not None:
             _check_reference(name, "derived", parameter.derived.of, earlier)
             if parameter.derived.rule == "power_of_two" and not _is_count(earlier[parameter.derived.of]):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import UnknownName
-from gbtune.spaces.base import Parameter, SampledParameter, invalid, is_number, plain
+from gbtune.spaces.base import Parameter, SampledParameter, alternatives, invalid, is_number, plain
 from gbtune.spaces.numeric import RoundsParameter
 from gbtune.spaces.parameters import CategoricalParameter, FixedParameter, parameter_from_dict
 from gbtune.spaces.portfolio import fitted
@@ -46,9 +46,23 @@ def fixed(parameter: Parameter, value: Any) -> FixedParameter:
 
 def kept(space: SearchSpace, parameters: Iterable[Parameter]) -> SearchSpace:
     """Return `space` with these parameters; values of the portfolio without use are dropped."""
-    parameters = tuple(parameters)
+    parameters = tuple(_trimmed(tuple(parameters)))
     portfolio = fitted(space.portfolio, {parameter.name: parameter for parameter in parameters})
     return dataclasses.replace(space, parameters=parameters, portfolio=portfolio)
+
+
+def _trimmed(parameters: tuple[Parameter, ...]) -> Iterable[Parameter]:
+    """Yield the parameters without alternatives of their conditions that can no longer be."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for parameter in parameters:
+        when = []
+        for other, wanted in parameter.when:
+            target, kept = by_name.get(other), wanted
+            if isinstance(wanted, tuple) and isinstance(target, SampledParameter):
+                possible = tuple(value for value in wanted if target.project(value) == value)
+                kept = possible[0] if len(possible) == 1 else possible or wanted
+            when.append((other, kept))
+        yield parameter if tuple(when) == parameter.when else dataclasses.replace(parameter, when=tuple(when))
 
 
 def check_known(space: SearchSpace, names: Iterable[str]) -> None:
@@ -87,7 +101,7 @@ def described(parameter: Parameter) -> str:
         parts += ["log"] if table.get("log") or isinstance(parameter, RoundsParameter) else []
         parts += [f"step {table['step']:g}"] if "step" in table else []
         parts.append(f"default {table['default']:g}")
-    parts += [f"when {other} = {wanted!r}" for other, wanted in parameter.when]
+    parts += [f"when {other} = {' or '.join(map(repr, alternatives(wanted)))}" for other, wanted in parameter.when]
     parts += [f"with {parameter.requires} columns"] if parameter.requires else []
     return "; ".join(parts)
 

@@ -6,22 +6,30 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
-from gbtune.spaces.folders import available, find
+from gbtune.spaces.checks import STATUSES
+from gbtune.spaces.folders import FRAGMENTS, available, find
 from gbtune.spaces.parameters import parameter_from_dict
 from gbtune.spaces.portfolio import TASKS, PortfolioEntry
 
+if TYPE_CHECKING:
+    from gbtune.spaces.space import SearchSpace
+
 SCHEMA = 1
-HEADER = ("schema", "family", "name", "version", "summary", "sources", "tasks", "parameters", "portfolio")
+HEADER = (
+    *("schema", "family", "name", "version", "summary", "status", "license", "fragment", "sources", "tasks"),
+    *("parameters", "portfolio"),
+)
 REQUIRED = ("schema", "family", "name", "parameters")
+DICTIONARY = "Search space (dictionary)"
 
 
 def read(reference: object, family: str | None) -> tuple[str, Mapping[str, Any]]:
     """Return where `reference` was found, for messages, and its raw table."""
     if isinstance(reference, Mapping):
-        return "Search space (dictionary)", reference
+        return DICTIONARY, reference
     if not isinstance(reference, str | os.PathLike):
         raise InvalidArgument(
             "A search space is a name ('xgboost/core'), the path of a .toml file, a dictionary or a "
@@ -29,21 +37,25 @@ def read(reference: object, family: str | None) -> tuple[str, Mapping[str, Any]]
         )
     if isinstance(reference, os.PathLike) or reference.endswith(".toml"):
         path = Path(reference)
-        return str(path), _parse(path)
+        return str(path), parse(path)
     if "/" not in reference and family is None:
         raise InvalidArgument(
             f"A search space's name needs its family: '<family>/{reference}'. Known: {', '.join(available())}."
         )
     key = reference if "/" in reference else f"{family}/{reference}"
     path = find(key)
-    raw = _parse(path)
+    raw = parse(path)
     if (given := f"{raw.get('family')}/{raw.get('name')}") != key:
         rule = "must repeat the names of the folder and the file"
         raise InvalidSpace(f"{path}: family, name: {rule}, {key!r}, got {given!r}.")
+    if (raw.get("fragment") is True) is not (path.parent.name == FRAGMENTS):
+        rule = f"what lies in a folder {FRAGMENTS!r} has fragment = true, and nothing else has"
+        raise InvalidSpace(f"{path}: fragment: {rule}, got {raw.get('fragment', False)!r}.")
     return str(path), raw
 
 
-def _parse(path: Path) -> Mapping[str, Any]:
+def parse(path: Path) -> Mapping[str, Any]:
+    """Return the raw table of a file, or raise `InvalidSpace` that names it."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -79,10 +91,31 @@ def contents(raw: Mapping[str, Any]) -> dict[str, Any]:
         "name": raw["name"],
         "version": raw.get("version", "1"),
         "summary": raw.get("summary", ""),
+        "status": raw.get("status", STATUSES[0]),
+        "license": raw.get("license", ""),
+        "fragment": raw.get("fragment", False),
         "sources": raw.get("sources", ()),
         "tasks": raw.get("tasks", TASKS),
         "parameters": tuple(parameter_from_dict(name, table) for name, table in raw["parameters"].items()),
         "portfolio": _portfolio(raw.get("portfolio", ())),
+    }
+
+
+def table(space: SearchSpace) -> dict[str, Any]:
+    """Return the contents of `space` as plain values, in the order of a file; see `SearchSpace.to_dict`."""
+    return {
+        "schema": SCHEMA,
+        "family": space.family,
+        "name": space.name,
+        "version": space.version,
+        "summary": space.summary,
+        "status": space.status,
+        "license": space.license,
+        **({"fragment": True} if space.fragment else {}),
+        "sources": list(space.sources),
+        "tasks": list(space.tasks),
+        "parameters": {parameter.name: parameter.to_dict() for parameter in space.parameters},
+        "portfolio": [entry.to_dict() for entry in space.portfolio],
     }
 
 

@@ -11,6 +11,8 @@ from gbtune.errors import GbtuneWarning, InvalidSpace, UnknownName
 
 ENTRY_POINT_GROUP = "gbtune.search_spaces"
 BUILTIN = "gbtune.spaces:builtin_folder"
+FRAGMENTS = "fragments"
+"""Folder of a family's fragments, beside its spaces."""
 
 
 def builtin_folder() -> Path:
@@ -48,13 +50,15 @@ def builtin_folder() -> Path:
     )
 
 
-def available(family: str | None = None) -> list[str]:
+def available(family: str | None = None, *, fragments: bool = False) -> list[str]:
     """Return the names of all spaces that can be loaded by name, sorted.
 
     Parameters
     ----------
     family : str, optional
         Only the spaces of this model family.
+    fragments : bool, default False
+        The fragments, which are added to a space, instead of the whole spaces.
 
     Returns
     -------
@@ -69,14 +73,29 @@ def available(family: str | None = None) -> list[str]:
     Examples
     --------
     >>> from gbtune.spaces import available
-    >>> available("lightgbm")
-    ['lightgbm/core', 'lightgbm/grid', 'lightgbm/grid-mini', 'lightgbm/native', 'lightgbm/wide']
+    >>> [key for key in available("lightgbm") if "grid" in key]
+    ['lightgbm/grid', 'lightgbm/grid-mini', 'lightgbm/mljar-grid']
+    >>> available("xgboost", fragments=True)
+    ['xgboost/imbalance', 'xgboost/regularization', 'xgboost/schedules']
     """
-    return sorted(key for key in _files() if family is None or key.partition("/")[0] == family)
+    files = located(fragments=fragments)
+    return sorted(key for key in files if family is None or key.partition("/")[0] == family)
+
+
+def located(*, fragments: bool = False) -> dict[str, Path]:
+    """Return the file of each space, or of each fragment, by its name ``"family/name"``.
+
+    Examples
+    --------
+    >>> from gbtune.spaces.folders import located
+    >>> located()["xgboost/core"].name
+    'core.toml'
+    """
+    return _files(FRAGMENTS if fragments else "")
 
 
 def find(key: str) -> Path:
-    """Return the file of the space ``"family/name"``.
+    """Return the file of the space or fragment ``"family/name"``.
 
     Raises
     ------
@@ -84,17 +103,20 @@ def find(key: str) -> Path:
         If no folder has it; the message has the nearest name.
     """
     files = _files()
+    if key not in files:  # spaces come first
+        files = {**_files(FRAGMENTS), **files}
     if key not in files:
         hint = "A file of your own is given by its path, which ends in '.toml'."
         raise UnknownName("search space", key, files, hint)
     return files[key]
 
 
-def _files() -> dict[str, Path]:
+def _files(within: str = "") -> dict[str, Path]:
+    """Return the files by ``"family/name"``: those in ``<family>/``, or in the folder `within` of it."""
     files: dict[str, Path] = {}
     for plugin, folder in _folders():
-        for path in sorted(folder.glob("*/*.toml")):
-            key = f"{path.parent.name}/{path.stem}"
+        for path in sorted(folder.glob(f"*/{within}/*.toml" if within else "*/*.toml")):
+            key = f"{path.relative_to(folder).parts[0]}/{path.stem}"
             if key in files and files[key].resolve() != path.resolve():
                 _warn(plugin, f"its space {key!r} is hidden by {files[key]}. Rename it")
             files.setdefault(key, path)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
 from gbtune.spaces import edits
 from gbtune.spaces.base import Parameter, SampledParameter
-from gbtune.spaces.checks import check_space
-from gbtune.spaces.files import SCHEMA, contents, read
+from gbtune.spaces.checks import STATUSES, check_space
+from gbtune.spaces.files import contents, read, table
+from gbtune.spaces.fragments import Addable, parts_of
 from gbtune.spaces.grids import grid_cells
 from gbtune.spaces.numeric import RoundsParameter
 from gbtune.spaces.parameters import FixedParameter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class SearchSpace:
+class SearchSpace(Addable):
     """Which parameters of a model family are tuned, between which bounds, and where to begin.
 
     A space is frozen: `override`, `fix` and `without` return new ones. Spaces of equal contents
@@ -45,6 +46,12 @@ class SearchSpace:
         Where the numbers come from.
     tasks : sequence of {"binary", "multiclass", "regression"}, default all
         The tasks that the space is meant for.
+    status : {"recommended", "comparison"}, default "recommended"
+        ``"comparison"``: kept to be compared with, not advised for tuning.
+    license : str, default ""
+        The licence of the sources, and what was taken from them.
+    fragment : bool, default False
+        Only some parameters, to be added to a whole space: ``space + fragment``.
 
     Raises
     ------
@@ -72,6 +79,9 @@ class SearchSpace:
     summary: str = ""
     sources: tuple[str, ...] = ()
     tasks: tuple[str, ...] = TASKS
+    status: str = STATUSES[0]
+    license: str = ""
+    fragment: bool = False
 
     def __post_init__(self) -> None:
         for field, value in check_space(self).items():
@@ -89,7 +99,8 @@ class SearchSpace:
         ----------
         reference : str, path, mapping or SearchSpace
             A name (``"xgboost/core"``, or ``"core"`` when `family` is given), the path of a
-            ``.toml`` file, a mapping as `to_dict` returns it, or a space, returned as it is.
+            ``.toml`` file, either of them with fragments (``"core+regularization"``), a mapping as
+            `to_dict` returns it, or a space, returned as it is.
         family : str, optional
             The family the space must be for.
 
@@ -110,6 +121,10 @@ class SearchSpace:
         """
         if isinstance(reference, SearchSpace):
             space = reference
+        elif parts := parts_of(reference):
+            space = cls.load(parts[0], family)
+            for part in parts[1:]:
+                space += cls.load(part, space.family)
         else:
             where, raw = read(reference, family)
             try:
@@ -227,9 +242,7 @@ class SearchSpace:
         {'max_depth': 10, 'learning_rate': 0.1, 'subsample': 1.0}
         """
         values = self._resolve(lambda p: p.project(point[p.name]) if p.name in point else p.default, False)
-        return {
-            parameter.name: values[parameter.name] for parameter in self._sampled(False) if parameter.name in values
-        }
+        return {p.name: values[p.name] for p in self._sampled(False) if p.name in values}
 
     def defaults(self) -> dict[str, Any]:
         """Return the default configuration: sampled, fixed and derived values, and the rounds.
@@ -402,27 +415,13 @@ class SearchSpace:
         >>> SearchSpace.load(space.to_dict()) == space
         True
         """
-        return {
-            "schema": SCHEMA,
-            "family": self.family,
-            "name": self.name,
-            "version": self.version,
-            "summary": self.summary,
-            "sources": list(self.sources),
-            "tasks": list(self.tasks),
-            "parameters": {parameter.name: parameter.to_dict() for parameter in self.parameters},
-            "portfolio": [entry.to_dict() for entry in self.portfolio],
-        }
+        return table(self)
 
     def __repr__(self) -> str:
         return edits.table_of(self)
 
     def _sampled(self, rounds: bool) -> list[SampledParameter]:
-        return [
-            parameter
-            for parameter in self.parameters
-            if isinstance(parameter, SampledParameter) and (rounds or not isinstance(parameter, RoundsParameter))
-        ]
+        return [p for p in self.parameters if isinstance(p, SampledParameter) and (rounds or p is not self.rounds)]
 
     def _resolve(self, choose: Callable[[SampledParameter], Any], rounds: bool) -> dict[str, Any]:
         """Return the values of all active parameters, asking `choose` for the sampled ones."""

@@ -1,4 +1,4 @@
-"""The command line: ``gbtune sync``."""
+"""``gbtune sync``: write to MLflow what it lacks of a study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import click
 import optuna
 from optuna.storages import BaseStorage
 
-import gbtune
 from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument
 from gbtune.facts import read_records
 from gbtune.locations import MASK, is_place, public_uri, sqlite_path, studies_root, study_folder
@@ -33,13 +32,7 @@ class _Found:
     spool: Spool | None
 
 
-@click.group()
-@click.version_option(gbtune.__version__, prog_name="gbtune")
-def main() -> None:
-    """Tune gradient boosting with Optuna, and keep every trial in MLflow."""
-
-
-@main.command("sync")
+@click.command("sync")
 @click.argument("study")
 @click.option("--tracking-uri", help="The MLflow store to write to. Default: as for tuning.")
 @click.option("--storage", help="Where the study is kept, if not in its folder: a database URL or a journal's path.")
