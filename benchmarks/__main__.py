@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import ci, overhead
+from benchmarks import ci, overhead, samplers
+from benchmarks.replay import command as replay
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     cost.add_argument("--rounds", type=int, default=3, help="each runs every variant once")
     cost.add_argument("--n-jobs", type=int, default=1)
     cost.add_argument("--seconds", type=float, default=1.0, help="burnt by each trial")
+    asks = commands.add_parser("samplers", help="milliseconds per ask of each sampler; minutes")
+    asks.add_argument("--update", action="store_true", help="write the table into docs/samplers.md")
+    replay.add_commands(commands)
     options = parser.parse_args(arguments)
+    if options.command == "replay":
+        return replay.run(options)
+    if options.command == "samplers":
+        return samplers.run(update=options.update)
     if options.command == "overhead":
         return overhead.run(
             options.output,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gbtune import families, pruners, samplers
+    from gbtune import families, pruners, samplers, warm_start
     from gbtune.api import tune, tune_lgbm, tune_xgb
     from gbtune.errors import GbtuneError, GbtuneWarning
     from gbtune.metrics import Metric
@@ -40,6 +40,7 @@ __all__ = [
     "tune",
     "tune_lgbm",
     "tune_xgb",
+    "warm_start",
 ]
 
 _HOME = {

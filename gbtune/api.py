@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 
 from gbtune import pruners, samplers
 from gbtune.columns import as_table
+from gbtune.earlier import read_sources
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
 from gbtune.locations import studies_root, study_folder
@@ -36,7 +37,7 @@ class Arguments(TypedDict, total=False):
     """The keyword arguments of `tune`, less the family; defaults and meanings are there."""
 
     space: Any
-    sampler: str | optuna.samplers.BaseSampler
+    sampler: samplers.SamplerLike
     pruner: str | optuna.pruners.BasePruner | None
     n_trials: int | None
     timeout: float | None
@@ -50,6 +51,7 @@ class Arguments(TypedDict, total=False):
     isolation: Literal["thread", "process"]
     study: str | optuna.Study | None
     storage: Any
+    warm_start: Any
     tracking: bool | str | Tracker
     register: str | None
     progress: bool
@@ -61,7 +63,7 @@ def tune(
     *,
     family: str | ModelFamily,
     space: Any = None,
-    sampler: str | optuna.samplers.BaseSampler = "tpe",
+    sampler: samplers.SamplerLike = "tpe",
     pruner: str | optuna.pruners.BasePruner | None = "race",
     n_trials: int | None = None,
     timeout: float | None = None,
@@ -75,6 +77,7 @@ def tune(
     isolation: Literal["thread", "process"] = "thread",
     study: str | optuna.Study | None = None,
     storage: Any = None,
+    warm_start: Any = None,
     tracking: bool | str | Tracker = True,
     register: str | None = None,
     progress: bool = True,
@@ -93,10 +96,12 @@ def tune(
         ``"xgboost"``, ``"lightgbm"`` or a plug-in's name.
     space : str, path, dict or SearchSpace, optional
         ``"core"``, ``"wide"``, ``"grid"``, ``"my.toml"``. Default: ``core`` for XGBoost, ``native`` for LightGBM.
-    sampler : {"tpe", "random", "grid"} or optuna.samplers.BaseSampler, default "tpe"
-        What proposes configurations.
-    pruner : {"race", "median"}, optuna.pruners.BasePruner or None, default "race"
-        What stops hopeless trials. See `gbtune.pruners` for what a step is.
+    sampler : {"tpe", "random", "grid", "gp", "cmaes", "qmc"}, optuna.samplers.BaseSampler or dict, default "tpe"
+        What proposes configurations. "gp" and "cmaes" need an extra: ``pip install "gbtune[gp]"``. A dict is one for
+        each parameter, ``{"max_depth": "grid", "*": "tpe"}``: see `gbtune.samplers.MixedSampler`.
+    pruner : {"race", "median", "percentile", "wilcoxon", "threshold", "hyperband", "successive-halving", "patient"}, \
+optuna.pruners.BasePruner or None, default "race"
+        What stops hopeless trials. See `gbtune.pruners` for what each does, and what a step is.
     n_trials : int, optional
         Finished trials (complete, pruned or failed), the baseline included.
     timeout : float, optional
@@ -130,6 +135,11 @@ def tune(
     storage : str, Path or optuna storage, optional
         Where a named study is kept: a database URL, the path of a journal file, or a storage. Default: a journal in
         ``gbtune-studies`` beside the MLflow store, or in the current folder if that is a server.
+    warm_start : TuningResult, optuna.Study, str, Path, dict, Point, or a list or tuple of these, optional
+        Whose configurations come first, right after the baseline, projected into the space: the best five of an
+        earlier result or study (also by name or folder, or the folder of a saved result), a registered model's
+        (``"models:/churn@champion"``), or dicts of parameters. All of the same family; the data and the metric may be
+        others. A study keeps its warm start: see `gbtune.warm_start`.
     tracking : bool, str or Tracker, default True
         MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
     register : str, optional
@@ -146,7 +156,7 @@ def tune(
     ------
     InvalidArgument
         For bad input (a `ValueError`), before a booster is built. Also if the stored study has other data, folds,
-        metric or family.
+        metric or family, or the warm start is of another family.
     StudyFailed
         If the baseline, five trials in a row or three worker processes in a row fail, or the storage does.
     BudgetTooSmall
@@ -185,6 +195,14 @@ def tune(
         seed=seed,
         study_seed=None if before is None else before.study_seed,
     )
+    sources = read_sources(
+        warm_start,
+        objective.space,
+        objective.family,
+        storage=kept,
+        tracking_uri=tracker.tracking_uri if isinstance(tracker, MLflowTracker) else None,
+        registry_uri=tracker.registry_uri if isinstance(tracker, MLflowTracker) else None,
+    )
     # Without a seed nothing repeats, and two processes that share a study must not draw the same.
     stream = None if seed is None else objective.study_seed
     sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=stream)
@@ -199,12 +217,16 @@ def tune(
         kept,
         sampler=sampling.sampler,
         pruner=pruners.resolve_pruner(
-            pruner, n_rows=objective.data.n_rows, exchangeable=objective.evaluator.folds.exchangeable
+            pruner,
+            n_rows=objective.data.n_rows,
+            n_folds=len(objective.evaluator.folds),
+            max_rounds=objective.evaluator.rounds.cap,
+            exchangeable=objective.evaluator.folds.exchangeable,
         ),
         direction=objective.direction,
         default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
     )
-    if before is not None and isinstance(sampler, optuna.samplers.BaseSampler) and not isinstance(study, optuna.Study):
+    if before is not None and not isinstance(sampler, str) and not isinstance(study, optuna.Study):
         opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
     tuning = Tuning(
         objective,
@@ -216,6 +238,7 @@ def tune(
         name=opened.study_name
         if study is not None
         else f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        warm_start=sources,
         register=register,
         progress=progress,
     )

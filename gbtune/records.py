@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -149,10 +150,10 @@ class TrialRecord(_JsonRecord):
     reason : str or None
         Why it is pruned: ``"race"``, ``"pruner"``, ``"deadline"``, ``"interrupt"``; why it failed, when that was
         not an exception: ``"killed"`` (the process that ran the study ended), ``"worker"`` (its worker process did).
-    kind : {"baseline", "portfolio", "grid", "sampled", "other"}
+    kind : {"baseline", "warm_start", "portfolio", "grid", "sampled", "other"}
         Where the configuration came from; "other" is a trial that gbtune did not run.
     provenance : str
-        The source of a portfolio entry, e.g. ``"AutoGluon default"``; else empty.
+        The source of a portfolio entry or a warm start, e.g. ``"AutoGluon default"``; else empty.
     params : mapping
         What the booster got: sampled, derived and fixed; without the number of rounds.
     sampled : tuple of str
@@ -256,6 +257,8 @@ class StudyRecord(_JsonRecord):
         Library versions.
     storage : str
         Where the study is kept: path or URL without a password; empty for a study in memory.
+    warm_start : tuple of mapping
+        The earlier configurations that come first, as they were: fields of `gbtune.earlier.Configuration`.
     changes : tuple of str
         What was changed when the study was continued, a sentence each.
     started_at : int
@@ -292,8 +295,15 @@ class StudyRecord(_JsonRecord):
     plan: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     storage: str = ""
+    warm_start: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
     started_at: int = 0
+
+    @property
+    def warm_start_words(self) -> str:
+        """How many configurations came from where, e.g. ``"5 of study 'churn', 1 of model 'churn' version 3"``."""
+        counts = Counter(str(configuration["source"]) for configuration in self.warm_start)
+        return ", ".join(f"{count} of {source}" for source, count in counts.items())
 
 
 @dataclasses.dataclass(frozen=True)

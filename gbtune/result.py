@@ -98,7 +98,10 @@ class TuningResult:
 
     @property
     def best_params(self) -> dict[str, Any]:
-        """Sampled, derived and fixed parameters and ``n_estimators``, as keyword arguments of the library's class."""
+        """Sampled, derived and fixed parameters and ``n_estimators``, as keyword arguments of the library's class.
+
+        With a learning-rate schedule `ModelFamily.estimator_arguments` gives them: it is a callback in the libraries.
+        """
         return self.best_trial.all_params
 
     @property

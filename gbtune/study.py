@@ -15,8 +15,9 @@ import optuna
 from optuna.storages import BaseStorage
 
 from gbtune.errors import InvalidArgument, StudyFailed
+from gbtune.objective import KIND_KEY, PROVENANCE_KEY
 from gbtune.records import STUDY_KEY, Direction, StudyRecord, TrialRecord
-from gbtune.slots import is_cut
+from gbtune.slots import POINT_KEY, is_cut
 
 FAILURES_IN_A_ROW = 5
 DEATHS_IN_A_ROW = 3
@@ -25,7 +26,15 @@ DEATHS_IN_A_ROW = 3
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A configuration to evaluate before the sampler is asked: sampled parameters, kind, source."""
+    """A configuration to evaluate before the sampler is asked.
+
+    Parameters
+    ----------
+    params : mapping
+        Values of the space's sampled parameters: what ``study.enqueue_trial`` takes.
+    kind, provenance : str
+        As in `TrialRecord`.
+    """
 
     params: Mapping[str, Any]
     kind: str
@@ -35,6 +44,11 @@ class Point:
     def key(self) -> str:
         """Equal for equal points, in every process."""
         return json.dumps([self.kind, dict(self.params)], sort_keys=True)
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """User attributes of a trial that evaluates it, from which its record knows kind and provenance."""
+        return {KIND_KEY: self.kind, PROVENANCE_KEY: self.provenance, POINT_KEY: self.key}
 
 
 class Clock:

@@ -128,6 +128,9 @@ def continued(before: StudyRecord, now: StudyRecord, n_trials: int) -> StudyReco
         for shown, field in _MAY_CHANGE.items()
         if getattr(before, field) != getattr(now, field)
     ]
+    added = len(now.warm_start) - len(before.warm_start)
+    if added > 0:
+        changed.append(f"warm start with {added} more")
     changes = (*before.changes, *([f"after {n_trials} trials: {', '.join(changed)}"] if changed else []))
     return dataclasses.replace(now, uid=before.uid, name=before.name, started_at=before.started_at, changes=changes)
 

@@ -241,6 +241,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
         rows.append(("default", f"{study.metric} {format_estimate(facts.baseline.score, error)}"))
     if facts.gain is not None:
         rows.append(("gain", f"{format_estimate(*facts.gain)}, paired by fold: {verdict(*facts.gain)}"))
+    if study.warm_start:
+        rows.append(("warm start", study.warm_start_words))
     states = [f"{facts.counts[state]} {state}" for state in STATES if facts.counts.get(state)]
     total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
 
+from gbtune.earlier import Source
 from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.facts import ReadStudy, best_record, collect_facts, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
-from gbtune.objective import BASELINE, Objective
+from gbtune.objective import BASELINE, KIND_KEY, Objective
 from gbtune.outcome import bundle_model, describe_outcome
 from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
@@ -33,6 +34,7 @@ from gbtune.study import Clock, Point
 from gbtune.study_record import continued, refuse_differences
 from gbtune.summary import plural
 from gbtune.tracking import Tracker
+from gbtune.warm_start import as_points, extended, kept_configurations, remarks
 
 PARALLEL_REFIT_CELLS = 2_000_000
 """From so many cells on, the refit uses all cores; below, threads cost more than they bring."""
@@ -76,6 +78,8 @@ class Tuning:
         Running since the call began.
     name : str
         Of the study, for people.
+    warm_start : sequence of Source, default ()
+        Whose configurations come first.
     register : str, optional
         Name in the model registry.
     progress : bool, default True
@@ -92,12 +96,13 @@ class Tuning:
         *,
         clock: Clock,
         name: str,
+        warm_start: Sequence[Source] = (),
         register: str | None = None,
         progress: bool = True,
     ) -> None:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
         self.tracker, self.register, self.progress = tracker, register, progress
-        self.clock, self.name = clock, name
+        self.clock, self.name, self.warm_start = clock, name, tuple(warm_start)
         self._warned = False
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
@@ -198,24 +203,34 @@ class Tuning:
             n_jobs=self.budget.n_jobs,
             plan=self.plan.reason,
             storage=describe_storage(self.study),
+            warm_start=self._starts(before),
         )
         return record if before is None else continued(before, record, len(self.study.get_trials(deepcopy=False)))
 
-    def _points(self) -> list[Point]:
-        """Baseline, then the grid's cells or the portfolio; each point once."""
+    def _starts(self, before: StudyRecord | None) -> tuple[Mapping[str, Any], ...]:
+        """What the study's record keeps of its warm starts: with it, the study goes on whatever became of them."""
+        kept, space, family = () if before is None else before.warm_start, self.objective.space, self.objective.family
+        slots = Slots(self.study)
+        slots.read()
+        trials = [trial for trial in slots.held.values() if trial.user_attrs.get(KIND_KEY) != BASELINE]
+        return extended(kept, self.warm_start, space, family, [trial.params for trial in trials])
+
+    def _points(self, record: StudyRecord) -> list[Point]:
+        """Baseline, warm start, then the grid's cells or the portfolio; each point once."""
         space, task = self.objective.space, self.objective.data.task
-        points = []
-        if not any(record.kind == BASELINE and record.state == "complete" for record in read_records(self.study)[1]):
-            points.append(Point(self._baseline_point(), BASELINE, "library default"))
+        points = as_points(kept_configurations(record.warm_start), space, self.objective.family)
+        seen = [point.params for point in points]
         if self.sampling.exhaustive:
-            return points + [Point(cell, "grid") for cell in self.sampling.points]
-        seen: list[dict[str, Any]] = []
-        for entry in space.portfolio_for(task):
-            projected = space.project(entry.params)
-            if projected not in seen:
-                seen.append(projected)
-                points.append(Point(projected, "portfolio", entry.provenance))
-        return points
+            points += [Point(cell, "grid") for cell in self.sampling.points if cell not in seen]
+        else:
+            for entry in space.portfolio_for(task):
+                projected = space.project(entry.params)
+                if projected not in seen:
+                    seen.append(projected)
+                    points.append(Point(projected, "portfolio", entry.provenance))
+        if any(trial.kind == BASELINE and trial.state == "complete" for trial in read_records(self.study)[1]):
+            return points
+        return [Point(self._baseline_point(), BASELINE, "library default"), *points]
 
     def _baseline_point(self) -> dict[str, Any]:
         """Return the point of the space at which the sampler sees the baseline, which is evaluated as it is.
@@ -231,9 +246,10 @@ class Tuning:
 
     def _search(self, record: StudyRecord) -> None:
         budget, best_so_far = self.budget, best_record(record, read_records(self.study)[1])
+        points = self._points(record)
         progress = Progress(
             self.progress,
-            total=self._total_trials(),
+            total=self._total_trials(points),
             timeout=budget.timeout,
             done=self._filled_slots(),
             metric=record.metric,
@@ -259,7 +275,7 @@ class Tuning:
                 runner = Runner(
                     self.study,
                     self.objective,
-                    self._points(),
+                    points,
                     self.clock,
                     n_trials=budget.n_trials,
                     n_jobs=workers,
@@ -294,11 +310,11 @@ class Tuning:
             finally:
                 self.objective.elsewhere = None
 
-    def _total_trials(self) -> int | None:
+    def _total_trials(self, points: list[Point]) -> int | None:
         if not self.sampling.exhaustive:
             return self.budget.n_trials
-        cells = len(self.sampling.points) + 1
-        return cells if self.budget.n_trials is None else min(cells, self.budget.n_trials)
+        every = 1 + sum(point.kind != BASELINE for point in points)
+        return every if self.budget.n_trials is None else min(every, self.budget.n_trials)
 
     def _filled_slots(self) -> int:
         slots = Slots(self.study)
@@ -324,6 +340,9 @@ class Tuning:
             lines.append(f"gbtune: study {record.name!r} in {record.storage}, {done} so far")
         if record.changes:
             lines.append(f"gbtune: {record.changes[-1]}")
+        if record.warm_start:
+            lines.append(f"gbtune: warm start: {record.warm_start_words}")
+        lines += [f"gbtune: {remark}" for remark in remarks(self.warm_start, record.metric)]
         if self.budget.note:
             lines.append(f"gbtune: {self.budget.note}")
         if record.plan:

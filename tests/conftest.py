@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import numpy as np
@@ -12,6 +13,10 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 settings.register_profile("gbtune", deadline=None)  # machines are shared: no timed assertions
 settings.load_profile("gbtune")
+
+# Before MLflow is imported: its telemetry asks the network, and writes into the environment that a test compares.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 FAMILIES = ("xgboost", "lightgbm")
 

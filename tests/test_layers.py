@@ -17,7 +17,7 @@ PACKAGE = Path(gbtune.__file__).parent
 FLOORS: list[set[str]] = [
     {"errors", "records", "seeds", "optional", "locations", "interpreter"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling"},
-    {"evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking"},
+    {"evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking", "views"},
     {
         "planning",
         "study_record",
@@ -33,6 +33,8 @@ FLOORS: list[set[str]] = [
         "progress",
         "result",
         "outcome",
+        "earlier",
+        "warm_start",
     },
     {"tuning", "api"},
     {"cli"},

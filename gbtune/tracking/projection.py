@@ -146,7 +146,8 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
         last_line = trial.error.strip().splitlines()[-1]
         tags |= {"gbtune.error": last_line, "mlflow.note.content": _traceback_note(trial.error)}
     elif trial.provenance:
-        tags["mlflow.note.content"] = f"Portfolio entry: {trial.provenance}"
+        entry = "Portfolio entry: " if trial.kind == "portfolio" else ""
+        tags["mlflow.note.content"] = f"{entry}{trial.provenance}"
     return Projection(
         name=tags["mlflow.runName"],
         status=_STATUS[trial.state],
@@ -202,6 +203,7 @@ def project_study(study: StudyRecord) -> Projection:
         "gbtune.extra_metrics": ", ".join(study.extra_metrics),
         "gbtune.plan": study.plan,
         "gbtune.storage": study.storage,
+        "gbtune.warm_start": study.warm_start_words,
         "gbtune.changes": "; ".join(study.changes),
         "gbtune.version": gbtune.__version__,
         **{f"gbtune.version.{library}": version for library, version in study.versions.items()},
