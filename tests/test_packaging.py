@@ -102,5 +102,5 @@ def test_the_readmes_commands_are_those_of_continuous_integration() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "bash .ci/setup && .venv/bin/python docs/quickstart.py" in readme
-    assert "bash .ci/setup && .venv/bin/python -m pytest -n 2" in readme
-    assert "bash .ci/setup\n" in run and "\n.venv/bin/python -m pytest -n 2\n" in run
+    assert "bash .ci/setup && .venv/bin/python -m pytest -n 3" in readme
+    assert "bash .ci/setup\n" in run and "\n.venv/bin/python -m pytest -n 3\n" in run

@@ -115,9 +115,8 @@ class LightGBMFamily(ModelFamily):
         native = _native_params(params, loss, data.n_classes, seed, threads)
         if not (isinstance(prepared, LightGBMPrepared) and prepared.data is data):
             prepared = LightGBMPrepared(data, Folds((), "none", data.n_rows), loss, threads)
-        init, _ = self.estimator_arguments(params)
-        callbacks = [_Resetting(resets)] if (resets := _resets(params)) else None
-        booster = lgb.train(native, prepared.full_dataset(native), rounds, callbacks=callbacks)
+        init, fit = self.estimator_arguments(params)
+        booster = lgb.train(native, prepared.full_dataset(native), rounds, **fit)
         estimator = (lgb.LGBMClassifier if data.n_classes else lgb.LGBMRegressor)(
             **init,
             n_estimators=rounds,
@@ -236,7 +235,7 @@ class LightGBMFoldFit(FoldFit):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         while self.rounds < rounds:
-            _reset(self._booster, self._resets, self.rounds)
+            self._reset_parameters()
             nothing_to_split = self._booster.update()
             if nothing_to_split and self._curve:
                 self._curve.append(self._curve[-1])
@@ -245,6 +244,13 @@ class LightGBMFoldFit(FoldFit):
             self._trees.append(self._booster.current_iteration())
             if on_round is not None and on_round(self):
                 return
+
+    def _reset_parameters(self) -> None:
+        """Set what is another in the coming round: no more than LightGBM's own callback, for a reset draws columns."""
+        values = {name: value(self.rounds) for name, value in self._resets.items()}
+        changed = {name: value for name, value in values.items() if value != self._booster.params.get(name)}
+        if changed:
+            self._booster.reset_parameter(changed)
 
     def predict(self, rounds: int | None = None) -> FloatArray:
         """Predict the validation rows; see `FoldFit.predict`."""
@@ -298,26 +304,6 @@ def _resets(params: Params) -> dict[str, Callable[[int], Any]]:
         return {}
     # A reset begins the random thresholds of extra trees anew: with one seed all rounds would try the same ones.
     return {"learning_rate": schedule, **({"extra_seed": _extra_seed} if params.get("extra_trees") else {})}
-
-
-def _reset(booster: Any, resets: Mapping[str, Callable[[int], Any]], round: int) -> None:
-    """Set what is another in the coming round: no more than LightGBM's own callback, for a reset draws columns."""
-    values = {name: value(round) for name, value in resets.items()}
-    changed = {name: value for name, value in values.items() if value != booster.params.get(name)}
-    if changed:  # without a verbosity a reset would let LightGBM talk again
-        booster.reset_parameter({**changed, "verbosity": -1})
-
-
-class _Resetting:
-    """LightGBM's callback ``reset_parameter``, less its messages."""
-
-    before_iteration, order = True, 10
-
-    def __init__(self, resets: Mapping[str, Callable[[int], Any]]) -> None:
-        self.resets = resets
-
-    def __call__(self, env: Any) -> None:
-        _reset(env.model, self.resets, env.iteration)
 
 
 def _extra_seed(round: int) -> int:
