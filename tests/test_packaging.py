@@ -74,7 +74,7 @@ sys.path.append({str(dependencies)!r})  # after the environment's own packages, 
 import gbtune
 from gbtune.spaces import SearchSpace, available
 assert gbtune.__file__.startswith({str(target)!r}), gbtune.__file__
-print(SearchSpace.load("xgboost/core").key, *available())
+print(SearchSpace.load("xgboost/core").key, *available(fragments=True))
 """
     done = subprocess.run(
         [str(python), "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path, timeout=120

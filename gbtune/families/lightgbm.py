@@ -47,6 +47,7 @@ _TREE_PARAMS = frozenset(
     "data_sample_strategy top_rate other_rate boost_from_average".split()
 )
 DEFAULT_RATE = 0.1
+_QUIET = threading.local()
 
 
 class LightGBMFamily(ModelFamily):
@@ -234,6 +235,7 @@ class LightGBMFoldFit(FoldFit):
 
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
+        _be_quiet()
         while self.rounds < rounds:
             self._reset_parameters()
             nothing_to_split = self._booster.update()
@@ -276,6 +278,17 @@ class LightGBMFoldFit(FoldFit):
 
 def _lightgbm() -> Any:
     return require("lightgbm", needed_for="Tuning LightGBM")
+
+
+def _be_quiet() -> None:
+    """Set LightGBM's verbosity in this thread.
+
+    It is kept by thread, and a booster sets it only where it is made: grown elsewhere, it would print a line for every
+    tree that has nothing left to split.
+    """
+    if not getattr(_QUIET, "done", False):
+        _lightgbm().Dataset(np.zeros((2, 1)), params={"verbosity": -1}).construct()
+        _QUIET.done = True
 
 
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
