@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.testing.contract import Contract, ContractTests, Gaps, Report, must
 from gbtune.tracking.base import Tracker
 
 START = 1_700_000_000_000
@@ -196,8 +197,8 @@ def check_full_story(tracker: Tracker) -> None:
     for trial in example_trials():
         tracker.trial_finished(trial)
     receipt = tracker.study_finished(example_outcome())
-    assert isinstance(receipt, Receipt), f"study_finished must return a Receipt, got {receipt!r}"
-    assert not receipt.problems, f"nothing was wrong, but the receipt says {receipt.problems}"
+    must(isinstance(receipt, Receipt), f"study_finished must return a Receipt, got {receipt!r}")
+    must(not receipt.problems, f"nothing was wrong, but the receipt says {receipt.problems}")
 
 
 def check_any_order_and_threads(tracker: Tracker) -> None:
@@ -206,7 +207,7 @@ def check_any_order_and_threads(tracker: Tracker) -> None:
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         list(pool.map(tracker.trial_finished, reversed(example_trials())))
     problems = tracker.study_finished(example_outcome()).problems
-    assert not problems, problems
+    must(not problems, f"nothing was wrong, but the receipt says {problems}")
 
 
 def check_told_twice(tracker: Tracker) -> None:
@@ -217,7 +218,7 @@ def check_told_twice(tracker: Tracker) -> None:
         for trial in example_trials():
             tracker.trial_finished(trial)
         receipts.append(tracker.study_finished(example_outcome()))
-    assert receipts[0] == receipts[1], f"told twice, but {receipts[0]} became {receipts[1]}"
+    must(receipts[0] == receipts[1], f"told twice, but {receipts[0]} became {receipts[1]}")
 
 
 def check_resumed(tracker: Tracker) -> None:
@@ -228,8 +229,8 @@ def check_resumed(tracker: Tracker) -> None:
     tracker.study_started(example_study(n_trials=100))
     tracker.trial_finished(trials[4])
     second = tracker.study_finished(example_outcome(trials))
-    assert first.run_id == second.run_id, "a resumed study must go on in the same run"
-    assert not second.problems, second.problems
+    must(first.run_id == second.run_id, "a resumed study must go on in the same run")
+    must(not second.problems, f"nothing was wrong, but the receipt says {second.problems}")
 
 
 def check_nothing_completed(tracker: Tracker) -> None:
@@ -240,7 +241,7 @@ def check_nothing_completed(tracker: Tracker) -> None:
         tracker.trial_finished(trial)
     outcome = example_outcome(trials, state="failed", report_html="", summary="")
     problems = tracker.study_finished(outcome).problems
-    assert not problems, problems
+    must(not problems, f"nothing was wrong, but the receipt says {problems}")
 
 
 def check_two_studies(tracker: Tracker) -> None:
@@ -250,10 +251,10 @@ def check_two_studies(tracker: Tracker) -> None:
         tracker.study_started(example_study(uid))
         tracker.trial_finished(example_trials()[0])
         receipt = tracker.study_finished(example_outcome(example_trials()[:1]))
-        assert not receipt.problems, receipt.problems
+        must(not receipt.problems, f"nothing was wrong, but the receipt says {receipt.problems}")
         run_ids.append(receipt.run_id)
     if run_ids != [None, None]:
-        assert run_ids[0] != run_ids[1], "two studies must not share a run"
+        must(run_ids[0] != run_ids[1], "two studies must not share a run")
 
 
 def check_records_untouched(tracker: Tracker) -> None:
@@ -266,75 +267,54 @@ def check_records_untouched(tracker: Tracker) -> None:
         tracker.trial_finished(trial)
     tracker.study_finished(outcome)
     after = (study.to_json(), [trial.to_json() for trial in trials], dict(outcome.best_params), list(outcome.trials))
-    assert before == after, "a tracker must not change what it is given"
+    must(before == after, "a tracker must not change what it is given")
 
 
-CHECKS: tuple[Callable[[Tracker], None], ...] = (
-    check_full_story,
-    check_any_order_and_threads,
-    check_told_twice,
-    check_resumed,
-    check_nothing_completed,
-    check_two_studies,
-    check_records_untouched,
-)
+CHECKS: dict[str, Callable[[Tracker], None]] = {
+    "tracker_writes_the_full_story": check_full_story,
+    "tracker_takes_trials_in_any_order_and_from_threads": check_any_order_and_threads,
+    "tracker_told_twice_writes_once": check_told_twice,
+    "tracker_resumes_a_study": check_resumed,
+    "tracker_survives_a_study_without_result": check_nothing_completed,
+    "tracker_keeps_studies_apart": check_two_studies,
+    "tracker_leaves_the_records_alone": check_records_untouched,
+}
 """The contract, as plain functions of a fresh tracker."""
 
+TRACKER: Contract[Tracker] = Contract("tracker", lambda tracker: type(tracker).__name__)
+for _name, _function in CHECKS.items():
+    TRACKER.add(_name, _function)
 
-def check_tracker(make_tracker: Callable[[], Tracker]) -> int:
-    """Run the whole contract without pytest and return the number of checks that ran.
+
+def check_tracker(make_tracker: Callable[[], Tracker], *, gaps: Gaps | None = None) -> Report:
+    """Run the whole contract of a tracker without pytest.
 
     Parameters
     ----------
     make_tracker : callable
         Returns a fresh tracker with an empty store.
+    gaps : mapping of str to Gap, optional
+        Checks that cannot pass, each with a reason.
 
     Raises
     ------
     AssertionError
-        If the tracker breaks the contract.
+        If the tracker breaks the contract, in a sentence.
 
     Examples
     --------
     >>> from gbtune.testing.trackers import RecordingTracker, check_tracker
-    >>> check_tracker(RecordingTracker)
+    >>> check_tracker(RecordingTracker).count
     7
     """
-    for check in CHECKS:
-        check(make_tracker())
-    return len(CHECKS)
+    return TRACKER.run(make_tracker, gaps)
 
 
-class TrackerContract:
+@TRACKER.as_tests
+class TrackerContract(ContractTests):
     """The contract as a test class: subclass it and define the pytest fixture `tracker`.
 
     The fixture returns a fresh tracker with an empty store.
     """
 
-    def test_tracker_writes_the_full_story(self, tracker: Tracker) -> None:
-        """See `check_full_story`."""
-        check_full_story(tracker)
-
-    def test_tracker_takes_trials_in_any_order_and_from_threads(self, tracker: Tracker) -> None:
-        """See `check_any_order_and_threads`."""
-        check_any_order_and_threads(tracker)
-
-    def test_tracker_told_twice_writes_once(self, tracker: Tracker) -> None:
-        """See `check_told_twice`."""
-        check_told_twice(tracker)
-
-    def test_tracker_resumes_a_study(self, tracker: Tracker) -> None:
-        """See `check_resumed`."""
-        check_resumed(tracker)
-
-    def test_tracker_survives_a_study_without_result(self, tracker: Tracker) -> None:
-        """See `check_nothing_completed`."""
-        check_nothing_completed(tracker)
-
-    def test_tracker_keeps_studies_apart(self, tracker: Tracker) -> None:
-        """See `check_two_studies`."""
-        check_two_studies(tracker)
-
-    def test_tracker_leaves_the_records_alone(self, tracker: Tracker) -> None:
-        """See `check_records_untouched`."""
-        check_records_untouched(tracker)
+    shared = False

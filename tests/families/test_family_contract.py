@@ -15,16 +15,40 @@ from gbtune.families import ModelFamily
 from gbtune.families.lightgbm import _native_params
 from gbtune.records import Folds
 from gbtune.resampling import make_folds
-from gbtune.testing.families import FamilyContract, StubFamily
+from gbtune.testing import FamilyContract, StubFamily, never
 
 SAMPLED = {
     "xgboost": {"max_depth": 3, "subsample": 0.7, "colsample_bytree": 0.7},
     "lightgbm": {"num_leaves": 7, "subsample": 0.7, "subsample_freq": 1, "colsample_bytree": 0.7},
 }
+SCHEDULE = {
+    "learning_rate_schedule": "step",
+    "learning_rate_final": 0.2,
+    "learning_rate_horizon": 4,
+    "learning_rate_steps": 2,
+}
+SCHEDULES = {"learning_rate_schedule": {"learning_rate_schedule": "cosine"}} | {
+    name: SCHEDULE for name in SCHEDULE if name != "learning_rate_schedule"
+}
+RISING = (1, 1, -1, -1, 0, 0, 0, 0, 0, 0)
 
 
 class TestXGBoost(FamilyContract):
     params = SAMPLED["xgboost"]
+    examples = {
+        **SCHEDULES,
+        "base_score": {"base_score": 0.4},
+        "grow_policy": {"grow_policy": "lossguide", "max_leaves": 4, "max_depth": 4},
+        "interaction_constraints": {"interaction_constraints": "[[0, 1], [2, 3]]"},
+        "max_bin": {"max_bin": 8},
+        "max_cat_threshold": {"max_cat_threshold": 2},
+        "max_cat_to_onehot": {"max_cat_to_onehot": 20},
+        "max_delta_step": {"max_delta_step": 0.2},
+        "max_leaves": {"grow_policy": "lossguide", "max_leaves": 3},
+        "monotone_constraints": {"monotone_constraints": RISING},
+        "num_parallel_tree": {"num_parallel_tree": 3, "subsample": 0.5},
+        "sampling_method": {"sampling_method": "gradient_based", "subsample": 0.5},
+    }
 
     @pytest.fixture
     def family(self) -> ModelFamily:
@@ -33,6 +57,22 @@ class TestXGBoost(FamilyContract):
 
 class TestLightGBM(FamilyContract):
     params = SAMPLED["lightgbm"]
+    examples = {
+        **SCHEDULES,
+        "boost_from_average": {"boost_from_average": False},
+        # Gradient-based sampling begins after 1 / learning_rate rounds.
+        "data_sample_strategy": {"data_sample_strategy": "goss", "learning_rate": 0.5},
+        "feature_fraction_bynode": {"feature_fraction_bynode": 0.3},
+        "interaction_constraints": {"interaction_constraints": "[0,1],[2,3]"},
+        "is_unbalance": {"is_unbalance": True},
+        "max_bin": {"max_bin": 8},
+        "max_cat_threshold": {"max_cat_threshold": 1, "min_data_per_group": 5, "cat_smooth": 1.0},
+        "max_delta_step": {"max_delta_step": 0.1},
+        "min_data_in_bin": {"min_data_in_bin": 30},
+        "monotone_constraints": {"monotone_constraints": RISING},
+        "other_rate": {"data_sample_strategy": "goss", "learning_rate": 0.5, "other_rate": 0.3},
+        "top_rate": {"data_sample_strategy": "goss", "learning_rate": 0.5, "top_rate": 0.4},
+    }
 
     @pytest.fixture
     def family(self) -> ModelFamily:
@@ -40,6 +80,9 @@ class TestLightGBM(FamilyContract):
 
 
 class TestStub(FamilyContract):
+    examples = {"learning_rate": {"learning_rate": 0.5}, "split": {"split": 0.2}}
+    gaps = {"missing_values_are_learned_from": never("it looks at the first column alone")}
+
     @pytest.fixture
     def family(self) -> ModelFamily:
         return StubFamily()

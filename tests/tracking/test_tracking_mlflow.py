@@ -48,7 +48,7 @@ def tell(tracker: Tracker, outcome: Any = None) -> Any:
 
 def test_the_contract_class_and_the_plain_functions_are_the_same_checks() -> None:
     tests = [name for name, _ in inspect.getmembers(TrackerContract) if name.startswith("test_")]
-    assert len(tests) == len(kit.CHECKS) == check_tracker(RecordingTracker)
+    assert len(tests) - 1 == len(kit.CHECKS) == check_tracker(RecordingTracker).count  # one test counts the others
 
 
 def test_the_contract_catches_a_tracker_that_makes_duplicates() -> None:
