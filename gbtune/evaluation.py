@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gbtune.errors import GbtuneError, InvalidArgument
-from gbtune.families.base import FoldFit, ModelFamily, Prepared
+from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.families.schedules import middle_rate
 from gbtune.metrics import Metric, training_loss
 from gbtune.records import CVResult, FloatArray, Folds, thin
@@ -145,6 +145,7 @@ class Evaluator:
         self.family, self.data, self.folds, self.rounds, self.threads = family, data, folds, rounds, threads
         self.metric, self.extra_metrics = metrics[0], tuple(metrics[1:])
         self.loss = training_loss(data.task, self.metric)
+        check_data(family, data, self.loss)
         self.prepared: Prepared = family.prepare(data, folds, self.loss, threads=threads)
 
     def limited(self, n_folds: int, rounds: Rounds) -> Evaluator:

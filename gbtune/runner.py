@@ -8,6 +8,7 @@ or by several processes, nor, with a seed, how many cores there are.
 from __future__ import annotations
 
 import dataclasses
+import math
 import queue
 import threading
 import time
@@ -322,7 +323,12 @@ class Runner:
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
         """Whether a trial that was cut off had all its parameters, and the space still has them."""
-        return bool(trial.params) and self.objective.space.project(trial.params) == trial.params
+        projected = self.objective.space.project(trial.params)
+        # A stepped float comes from the sampler as 0.6000000000000001.
+        return projected.keys() == trial.params.keys() != set() and all(
+            value == trial.params[name] or (isinstance(value, float) and math.isclose(value, trial.params[name]))
+            for name, value in projected.items()
+        )
 
     def _work(self) -> None:
         while (job := self._tasks.get()) is not None:

@@ -24,8 +24,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
-from gbtune.errors import UnknownName
+from gbtune.errors import InvalidArgument, InvalidData, UnknownName
 from gbtune.records import FloatArray, Folds
 
 if TYPE_CHECKING:
@@ -243,6 +244,32 @@ def check_params(family: ModelFamily | type[ModelFamily], params: Iterable[str])
         if name not in known:
             hint = "Names are those of the library's scikit-learn class."
             raise UnknownName(f"{family.name} parameter", name, known, hint)
+
+
+def check_data(family: ModelFamily, data: Dataset, loss: str) -> None:
+    """Refuse what a family does not declare that it can learn, before it is given any of it.
+
+    Raises
+    ------
+    InvalidData
+        For a sparse X or categorical columns.
+    InvalidArgument
+        For a training loss.
+    """
+    able = family.capabilities
+    if sp.issparse(data.X) and not able.sparse:
+        raise InvalidData(f"Family {family.name!r} does not take a sparse X: give X.toarray(), or another family.")
+    if data.categorical and not able.categories:
+        names = ", ".join(map(repr, data.categorical[:5]))
+        raise InvalidData(
+            f"Family {family.name!r} takes numbers only, and X has {len(data.categorical)} columns of text or "
+            f"categories: {names}. Encode them, e.g. with sklearn.preprocessing.OrdinalEncoder, or take another family."
+        )
+    if loss not in able.losses:
+        raise InvalidArgument(
+            f"Family {family.name!r} trains on {', '.join(sorted(able.losses))}; task and metric need {loss}. "
+            "Take another family, task or metric."
+        )
 
 
 def probabilities(prediction: Any) -> FloatArray:
