@@ -26,7 +26,7 @@ def block_after(heading: str) -> str:
 
 def test_kill_it_and_run_it_again(tmp_path: Path) -> None:
     code = block_after("Kill it, run it again")
-    assert len(code.splitlines()) == 4
+    assert sum(bool(line.strip()) for line in code.splitlines()) == 4
     (tmp_path / "script.py").write_text(code, encoding="utf-8")
     path = tmp_path / "gbtune-studies" / "cancer" / "study.journal"
 

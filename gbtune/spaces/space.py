@@ -293,8 +293,8 @@ class SearchSpace(Addable):
         Examples
         --------
         >>> from gbtune.spaces import SearchSpace
-        >>> [entry.provenance for entry in SearchSpace.load("xgboost/core").portfolio_for("regression")][1][:8]
-        'pytabkit'
+        >>> [entry.provenance for entry in SearchSpace.load("xgboost/core").portfolio_for("regression")][0][:11]
+        'TabR medoid'
         """
         if task not in TASKS:
             raise UnknownName("task", task, TASKS)

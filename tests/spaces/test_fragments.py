@@ -77,7 +77,11 @@ def test_a_sum_is_a_space_like_any_other(family_name: str, name: str) -> None:
     core, added = (SearchSpace.load(each, family=family_name) for each in ("core", name))
     both = core + added
     assert both == SearchSpace.load(f"core+{name}", family=family_name) == SearchSpace.load(f"{core.key} + {added.key}")
-    assert both.key == f"{family_name}/core+{name}" and not both.fragment and both.version == "1+1"
+    assert (
+        both.key == f"{family_name}/core+{name}"
+        and not both.fragment
+        and both.version == f"{core.version}+{added.version}"
+    )
     assert both.portfolio == core.portfolio and both.rounds == core.rounds
     assert set(core.sources + added.sources) == set(both.sources)
     assert list(both.distributions()) == list(dict.fromkeys([*core.distributions(), *added.distributions()])) or (

@@ -48,7 +48,7 @@ def test_each_file_loads_by_key_by_name_and_by_path(key):
     assert space == SearchSpace.load(name, family=family)
     assert space == SearchSpace.load(builtin_folder() / f"{key}.toml")
     assert space == SearchSpace.load(str(builtin_folder() / f"{key}.toml"))
-    assert (space.key, space.version) == (key, "1")
+    assert space.key == key and space.version.isdigit()
     assert space.summary and space.sources and space.tasks
     assert key in repr(space) and "n_estimators" in repr(space)
 
@@ -73,10 +73,10 @@ def test_each_space_has_defaults_inside_its_ranges(key):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("key", EVERYDAY)
-def test_each_portfolio_has_eight_distinct_points_that_a_study_takes_without_a_warning(key, task):
+def test_each_portfolio_has_seven_distinct_points_that_a_study_takes_without_a_warning(key, task):
     space = SearchSpace.load(key)
     points = [space.project(entry.params) for entry in space.portfolio_for(task)]
-    assert len({tuple(point.items()) for point in points}) >= 8
+    assert len({tuple(point.items()) for point in points}) >= 7
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
     for point in points:
         study.enqueue_trial(point)
@@ -89,12 +89,11 @@ def test_each_portfolio_has_eight_distinct_points_that_a_study_takes_without_a_w
             study.tell(trial, 0.0)
 
 
-def test_the_two_tuned_defaults_of_pytabkit_go_to_their_tasks():
+def test_the_tuned_default_of_pytabkit_goes_to_its_tasks():
     for family in ("xgboost", "lightgbm"):
         space = SearchSpace.load("core", family=family)
-        firsts = {task: space.portfolio_for(task)[1].provenance for task in TASKS}
-        assert "TD_CLASS" in firsts["binary"] and firsts["binary"] == firsts["multiclass"]
-        assert "TD_REG" in firsts["regression"]
+        offered = {task: [entry.provenance for entry in space.portfolio_for(task)] for task in TASKS}
+        assert {task for task in TASKS if any("TD_CLASS" in each for each in offered[task])} == {"binary", "multiclass"}
     with pytest.raises(UnknownName, match="Did you mean 'regression'"):
         space.portfolio_for("regresion")
 
