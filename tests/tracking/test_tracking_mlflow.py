@@ -153,7 +153,11 @@ def test_the_study_shows_the_best_score_after_each_trial(tracker: MLflowTracker,
 
 
 def test_the_files_of_the_study_can_be_read_back(
-    tracker: MLflowTracker, client: mlflow.MlflowClient, tmp_path: Path, runs: Runs
+    tracker: MLflowTracker,
+    client: mlflow.MlflowClient,
+    tmp_path: Path,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     receipt = tell(tracker)
     names = {item.path for item in client.list_artifacts(receipt.run_id)}
@@ -163,6 +167,8 @@ def test_the_files_of_the_study_can_be_read_back(
     assert json.loads((folder / "search_space.json").read_text())["name"] == "core"
     assert "report" in (folder / "report.html").read_text()
     experiment = client.get_experiment_by_name("gbtune").experiment_id
+    # `load_table` searches the store of the fluent interface, whatever the client's
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", client.tracking_uri)
     table = client.load_table(experiment, "trials.json", run_ids=[receipt.run_id])
     assert table["roc_auc"].dropna().tolist() == pytest.approx([0.70, 0.74, 0.72])
     assert table["run_id"].tolist() == [run.info.run_id for run in runs(gbtune_kind="trial")]
