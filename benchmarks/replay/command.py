@@ -14,7 +14,7 @@ def add_commands(commands: Any) -> None:
     )
     replay.add_argument("--quick", action="store_true", help="a few short replays, against the committed counts")
     replay.add_argument("--update", action="store_true", help="write the tables into docs/, or the counts of --quick")
-    replay.add_argument("--part", choices=("all", "pruners", "samplers", "portfolios"), default="all")
+    replay.add_argument("--part", choices=("all", "pruners", "samplers", "default", "portfolios"), default="all")
     replay.add_argument("--replays", type=int, default=2, help="orders of folds and draws of studies of each pruner")
     replay.add_argument("--seeds", type=int, default=4, help="studies of each sampler (gp: two of 30 trials)")
     replay.add_argument("--jobs", type=int, default=1, help="processes")

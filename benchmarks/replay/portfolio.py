@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.replay.family import ReplayFamily
 from benchmarks.replay.recording import Recording
-from benchmarks.replay.sampling import search
+from benchmarks.replay.sampling import SURFACES, Make, regrets, search
 from benchmarks.replay.studies import Point, scores, spread
 from gbtune.evaluation import Rounds
 from gbtune.samplers import resolve_sampler
@@ -183,6 +183,21 @@ def _regrets(found: Entries, column: int, order: Sequence[int], seeds: int, budg
         losses = search(family, sampler, max(budgets), points=first, baseline=baseline_loss(recording))
         best = np.minimum.accumulate(losses)
         rows.append([(best[budget - 1] - lowest) / unit for budget in budgets])
+    return np.mean(rows, axis=0)
+
+
+def as_tuned(recording: Recording, make: Make, kind: str, seeds: int, budgets: Sequence[int]) -> np.ndarray:
+    """Return a sampler's mean regret at each budget, after the baseline and the shipped portfolio as in `tune`."""
+    family, task = ReplayFamily(recording), str(recording.about["task"])
+    first = [
+        family.space.project(each.params) for each in family.space.portfolio if not each.tasks or task in each.tasks
+    ]
+    baseline, surface = baseline_loss(recording), SURFACES[kind](family)
+    rows = []
+    for seed in range(seeds):
+        sampler = make(family, seed).sampler
+        losses = search(family, sampler, max(budgets), surface=surface, points=first, baseline=baseline)
+        rows.append(regrets(recording, losses, budgets))
     return np.mean(rows, axis=0)
 
 

@@ -24,6 +24,9 @@ SPACES = ("xgboost/core", "lightgbm/native", "lightgbm/core")
 LARGE, SMALL = 20_000, 500
 """Rows for which the defaults are looked up: the race is safer below 1000."""
 CAP = 3000
+TUNED_BUDGETS = (30, 100)
+CHALLENGERS = ("tpe, univariate",)
+"""Samplers that could be the default."""
 EXPECTED = Path(__file__).with_name("expected.json")
 QUICK = ("breast_cancer-lightgbm", "diabetes-xgboost")
 QUICK_RULES = ("race, z = 1, startup 3", "race, z = 1.5, startup 3", "median", "wilcoxon", "hyperband")
@@ -56,21 +59,43 @@ def pruner_tables(found: Sequence[Recording], replays: int, jobs: int) -> dict[s
 def sampler_tables(found: Sequence[Recording], seeds: int, jobs: int) -> dict[str, str]:
     """Return the tables of samplers."""
     sampled = {kind: _each(partial(_sample, kind), found, jobs, seeds) for kind in sampling.SURFACES}
-    by_half = tables.halves(found)
+    return {"quality": tables.quality(sampled, found)}
 
-    def means(name: str, half: str) -> list[float]:
-        return [float(tables.mean_regrets(sampled[kind], name, by_half[half]).mean()) for kind in sampled]
 
-    names = [name for name in next(iter(sampled["steps"].values())) if name != "grid"]
-    chosen = min(names, key=lambda name: np.nan_to_num(sum(means(name, "A")), nan=np.inf))
-    rows = []
-    for which, name in (("in the code", default_sampler()), ("chosen on half A", chosen)):
-        rows.append([which, name, *(" / ".join(f"{value:.3f}" for value in means(name, half)) for half in by_half)])
-    head = [f"mean regret of {' / '.join(sampled)}", "sampler", "half A", "half B"]
-    return {
-        "quality": tables.quality(sampled, found),
-        "default sampler": tables.markdown(head, rows, numbers=2),
+def default_tables(found: Sequence[Recording], seeds: int, jobs: int) -> dict[str, str]:
+    """Compare the default with its challengers as `tune` runs them; a challenger must win clearly on half A."""
+    default = default_sampler()
+    pairs = [(name, kind) for name in (default, *CHALLENGERS) for kind in sampling.SURFACES]
+    regrets = {
+        (name, kind): np.array(
+            joblib.Parallel(n_jobs=jobs)(joblib.delayed(_as_tuned)(each, name, kind, seeds) for each in found)
+        )
+        for name, kind in pairs
     }
+    in_half = {half: np.array([each.about["half"] == half for each in found]) for half in "AB"}
+    rows, chosen = [["in the code", default, *(_of_half(regrets, default, rows) for rows in in_half.values())]], default
+    for name in CHALLENGERS:
+        gain = {kind: regrets[default, kind] - regrets[name, kind] for kind in sampling.SURFACES}
+        rows.append(["gain of", name, *(_gain_of_half(gain, rows) for rows in in_half.values())])
+        if all(tables.is_clear(values[in_half["A"]][:, -1]) for values in gain.values()):
+            chosen = name
+    rows.append(["chosen on half A", chosen, "", ""])
+    at = ", ".join(f"{kind} at {' and '.join(map(str, TUNED_BUDGETS))}" for kind in sampling.SURFACES)
+    head = ["after baseline and portfolio", "sampler", f"half A: {at}", f"half B: {at}"]
+    return {"default sampler": tables.markdown(head, rows, numbers=2)}
+
+
+def _of_half(regrets: dict[tuple[str, str], np.ndarray], name: str, rows: np.ndarray) -> str:
+    means = [regrets[name, kind][rows].mean(axis=0) for kind in sampling.SURFACES]
+    return ", ".join(" and ".join(f"{value:.3f}" for value in values) for values in means)
+
+
+def _gain_of_half(gain: dict[str, np.ndarray], rows: np.ndarray) -> str:
+    words = []
+    for values in gain.values():
+        means, errors = values[rows].mean(axis=0), tables.standard_error(values[rows])
+        words.append(" and ".join(f"{m:.3f} ± {e:.3f}" for m, e in zip(means, errors, strict=True)))
+    return ", ".join(words)
 
 
 def portfolio_tables(found: Sequence[Recording], seeds: int, jobs: int) -> dict[str, str]:
@@ -103,6 +128,10 @@ def _prune(recording: Recording, replays: int) -> Any:
 
 def _sample(kind: str, recording: Recording, seeds: int) -> Any:
     return sampling.compare(recording, sampling.samplers(), seeds, kind=kind)
+
+
+def _as_tuned(recording: Recording, name: str, kind: str, seeds: int) -> Any:
+    return portfolio.as_tuned(recording, sampling.samplers()[name], kind, seeds, TUNED_BUDGETS)
 
 
 def _each(function: Any, found: Sequence[Recording], jobs: int, times: int) -> dict[str, Any]:
@@ -169,6 +198,8 @@ def run(
         made |= pruner_tables(found, replays, jobs)
     if part in ("all", "samplers"):
         made |= sampler_tables(found, seeds, jobs)
+    if part in ("all", "default"):
+        made |= default_tables(found, seeds, jobs)
     if part in ("all", "portfolios"):
         made |= portfolio_tables(found, seeds, jobs)
     made |= about_tables(found)

@@ -150,6 +150,23 @@ def quality(found: Mapping[str, Sampled], recordings: Sequence[Recording]) -> st
     return markdown(["sampler", "between cells", *head], rows, numbers=len(head))
 
 
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Return the standard error of the mean over the first axis."""
+    return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))
+
+
+def is_clear(gains: np.ndarray) -> bool:
+    """Return whether a mean gain, paired by recording, is more than twice its standard error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_clear(np.array([0.3, 0.2, 0.25])), is_clear(np.array([0.3, -0.2, 0.25]))
+    (True, False)
+    """
+    return bool(gains.mean() > 2 * standard_error(gains))
+
+
 def named(provenance: str) -> str:
     """Return what the tables call a portfolio's entry: its source without what was left out."""
     return provenance.partition("; without")[0].partition(": not evaluated")[0]
