@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import html
 import math
@@ -13,6 +14,7 @@ import optuna
 
 from gbtune import plots
 from gbtune.facts import ReadStudy, collect_facts
+from gbtune.figures import INK, new_figure, say
 from gbtune.optional import require
 from gbtune.records import TrialRecord
 from gbtune.summary import (
@@ -143,6 +145,19 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{_STYLE}</style>{script}</head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
+
+
+def warm_up() -> None:
+    """Import and use once what the figures need: the first figure of a process takes half a second longer.
+
+    Examples
+    --------
+    >>> from gbtune.report import warm_up
+    >>> warm_up()
+    """
+    with contextlib.suppress(Exception):  # what is missing is said when it is needed
+        figure = new_figure("").add_scatter(x=[0.0], y=[0.0], line={"color": INK}).add_bar(x=[0.0], y=["a"])
+        say(figure, "").to_html(full_html=False, include_plotlyjs=False)
 
 
 def _draw(study: optuna.Study) -> tuple[str, list[str]]:

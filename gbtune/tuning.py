@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
 from gbtune.records import STUDY_KEY, Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.report import warm_up
 from gbtune.result import TuningResult
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
@@ -263,6 +265,8 @@ class Tuning:
                 nonlocal best_so_far
                 if self.tracker is not None and mine:  # every process writes its own
                     self.tracker.trial_finished(trial)
+                    if trial.kind == BASELINE:  # all other libraries are imported by now
+                        threading.Thread(target=warm_up, daemon=True).start()
                 if trial.state == "complete":
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 if best_so_far is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from contracts.pages import ROOT, follow, steps
 
 OUTSIDE = ROOT / "tests" / "outside_package"
@@ -17,6 +18,7 @@ def test_the_page_shows_the_outside_package() -> None:
     assert set(shown) == files - {"conftest.py"}
 
 
+@pytest.mark.nightly  # two environments and the whole kit; what it installs is tested in tests/contracts as well
 def test_the_page_is_followed_to_a_tuned_model(tmp_path: Path) -> None:
     installed, contracts, tuned = follow("new-family.md", tmp_path)
     assert "Successfully installed gbtune-histgb" in installed

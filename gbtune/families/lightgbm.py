@@ -235,7 +235,7 @@ class LightGBMFoldFit(FoldFit):
 
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
-        _be_quiet()
+        _be_quiet(self._prepared.threads)
         while self.rounds < rounds:
             self._reset_parameters()
             nothing_to_split = self._booster.update()
@@ -280,14 +280,14 @@ def _lightgbm() -> Any:
     return require("lightgbm", needed_for="Tuning LightGBM")
 
 
-def _be_quiet() -> None:
+def _be_quiet(threads: int) -> None:
     """Set LightGBM's verbosity in this thread.
 
     It is kept by thread, and a booster sets it only where it is made: grown elsewhere, it would print a line for every
-    tree that has nothing left to split.
+    tree that has nothing left to split. Whatever sets it sets the number of threads as well, for all boosters.
     """
     if not getattr(_QUIET, "done", False):
-        _lightgbm().Dataset(np.zeros((2, 1)), params={"verbosity": -1}).construct()
+        _lightgbm().Dataset(np.zeros((2, 1)), params={"verbosity": -1, "num_threads": threads}).construct()
         _QUIET.done = True
 
 

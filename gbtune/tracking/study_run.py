@@ -28,7 +28,7 @@ from gbtune.tracking.projection import (
     trial_uid,
 )
 from gbtune.tracking.store import Store
-from gbtune.tracking.worker import beat
+from gbtune.tracking.worker import beat, is_simultaneous
 
 PROGRESS_EVERY = 5.0
 """Seconds between two updates of the study's best score."""
@@ -123,7 +123,12 @@ class StudyRun:
         self._keep_to_rule(run.data.tags.get("gbtune.detail", "all"))
         params = {k: v for k, v in projection.params.items() if k not in run.data.params}
         self.store.log(run_id, params=params, tags={**projection.tags, "gbtune.state": "running"})
-        self.store.client.log_inputs(run_id, [dataset_input(self.study)])
+        try:
+            self.store.client.log_inputs(run_id, [dataset_input(self.study)])
+        except Exception as error:
+            if not is_simultaneous(error):
+                raise
+            self.store.client.log_inputs(run_id, [dataset_input(self.study)])
         runs = {} if self._is_new else self._find_trials()
         beat()
         self._runs, self.run_id = runs, run_id

@@ -30,8 +30,6 @@ TRIES_IN_FRONT = 3
 
 _PERMANENT = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _PASSING_CODES = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
-_TOGETHER = ("IntegrityError", "UniqueViolation")
-"""Two studies wrote the same row (their data set) at the same moment; the second attempt finds it there."""
 
 
 class Abandoned(Exception):
@@ -310,7 +308,17 @@ def is_passing(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):  # also the exceptions of requests
         return not isinstance(error, _PERMANENT)
-    if any(name in str(error) for name in _TOGETHER):
-        return True
     # MlflowException carries its kind as a name; importing mlflow only to ask for the class would cost seconds
     return getattr(error, "error_code", None) in _PASSING_CODES and "readonly" not in str(error)
+
+
+def is_simultaneous(error: BaseException) -> bool:
+    """Return whether somebody else wrote the same row at the same moment: the second attempt finds it there.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.worker import is_simultaneous
+    >>> is_simultaneous(RuntimeError("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"))
+    True
+    """
+    return any(name in str(error) for name in ("IntegrityError", "UniqueViolation"))

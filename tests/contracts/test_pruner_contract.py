@@ -16,11 +16,19 @@ from gbtune.testing.pruners import PRUNER, PrunerCase
 class TestNamed(PrunerContract):
     n_trials = 16
 
-    @pytest.fixture(params=[name for name in pruners.NAMES if name != "patient"])
+    # one of each schedule; the others take minutes
+    @pytest.fixture(
+        params=[
+            name if name in ("race", "hyperband") else pytest.param(name, marks=pytest.mark.nightly)
+            for name in pruners.NAMES
+            if name != "patient"
+        ]
+    )
     def pruner(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
 
+@pytest.mark.nightly
 class TestPatient(PrunerContract):
     n_trials = 30  # it waits, so it takes more trials until one is pruned
 

@@ -20,7 +20,9 @@ INSTALLED = [name for name in NAMES if name != "gp" and (name not in EXTRAS or f
 class TestNamed(SamplerContract):
     n_trials = 16
 
-    @pytest.fixture(params=INSTALLED)
+    @pytest.fixture(
+        params=[name if name in ("tpe", "qmc") else pytest.param(name, marks=pytest.mark.nightly) for name in INSTALLED]
+    )
     def sampler(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
