@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import gbtune
 from gbtune.study_record import versions
 
@@ -64,9 +66,10 @@ def counted_binnings() -> Iterator[list[str]]:
         built.append("xgboost")
         quantile(self, *args, **kwargs)
 
-    def counted_dataset(self: Any, *args: Any, **kwargs: Any) -> Any:
-        built.append("lightgbm")
-        return lazy(self, *args, **kwargs)
+    def counted_dataset(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        if np.shape(data) != (2, 1):  # two empty rows, which set the verbosity of a thread
+            built.append("lightgbm")
+        return lazy(self, data, *args, **kwargs)
 
     xgboost.QuantileDMatrix.__init__, lightgbm.Dataset._lazy_init = counted_quantile, counted_dataset
     try:
