@@ -24,6 +24,7 @@ from gbtune.objective import Objective
 from gbtune.result import TuningResult
 from gbtune.storage import open_storage
 from gbtune.study import Clock, open_study, stored_record
+from gbtune.study_record import call_words
 from gbtune.summary import plural
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
@@ -239,6 +240,7 @@ optuna.pruners.BasePruner or None, default "race"
         if study is not None
         else f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
         warm_start=sources,
+        call=call_words(objective.family.name, arguments, _DEFAULTS),
         register=register,
         progress=progress,
     )
@@ -290,6 +292,11 @@ def _tune_family(family: str, X: Any, y: Any, arguments: Mapping[str, Any]) -> T
     if "family" in arguments:
         raise InvalidArgument(f"This call tunes {family}. Run: gbtune.tune(X, y, family={arguments['family']!r})")
     return tune(X, y, family=family, **arguments)
+
+
+_DEFAULTS = {
+    p.name: p.default for p in inspect.signature(tune).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY
+}
 
 
 def _signature_less_family() -> inspect.Signature:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gbtune.json_record import JsonRecord
 
 TRIAL_KEY = "gbtune:trial"
 STUDY_KEY = "gbtune:study"
@@ -119,26 +120,8 @@ class CVResult:
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-class _JsonRecord:
-    """JSON round trip of a flat frozen dataclass (lists come back as tuples)."""
-
-    SCHEMA = 1
-
-    def to_json(self) -> str:
-        """Return the record as one line of JSON, with its schema version."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return json.dumps({"schema": self.SCHEMA, **fields}, default=_plain, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; fields of a newer schema that this version lacks are ignored."""
-        raw = json.loads(text)
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        return cls(**{key: _tupled(value) for key, value in raw.items() if key in known})
-
-
 @dataclasses.dataclass(frozen=True)
-class TrialRecord(_JsonRecord):
+class TrialRecord(JsonRecord):
     """Everything worth knowing about one trial. JSON in the trial's user attribute `TRIAL_KEY`.
 
     Parameters
@@ -204,7 +187,7 @@ class TrialRecord(_JsonRecord):
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyRecord(_JsonRecord):
+class StudyRecord(JsonRecord):
     """What is tuned on what, and how. JSON in the study's user attribute `STUDY_KEY`.
 
     Parameters
@@ -261,6 +244,8 @@ class StudyRecord(_JsonRecord):
         The earlier configurations that come first, as they were: fields of `gbtune.earlier.Configuration`.
     changes : tuple of str
         What was changed when the study was continued, a sentence each.
+    call : str
+        The Python call that runs it, e.g. ``"tune_xgb(X, y, n_trials=50)"``; empty for an objective in a user's study.
     started_at : int
         Milliseconds since the epoch, UTC.
     """
@@ -297,6 +282,7 @@ class StudyRecord(_JsonRecord):
     storage: str = ""
     warm_start: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
+    call: str = ""
     started_at: int = 0
 
     @property
@@ -328,10 +314,15 @@ class StudyOutcome:
         All of them, in number order.
     model : ModelBundle or None
         None when nothing completed or logging a model was not asked for.
-    register : str or None
-        Register the model under this name.
     ended_at : int
         Milliseconds since the epoch, UTC.
+    register : str or None
+        Register the model under this name.
+    promote : bool, default True
+        Whether the first version of that name becomes its champion.
+    importances : mapping of str to float
+        Share of each varied parameter in what separates good trials from bad ones, the largest first; empty where
+        there are too few trials to tell.
     """
 
     state: Literal["complete", "interrupted", "failed"]
@@ -346,6 +337,8 @@ class StudyOutcome:
     model: ModelBundle | None
     ended_at: int
     register: str | None = None
+    promote: bool = True
+    importances: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -417,19 +410,3 @@ def thin(n_points: int, limit: int = MAX_CURVE_POINTS) -> IntArray:
     if n_points <= limit:
         return np.arange(n_points)
     return np.unique(np.linspace(0, n_points - 1, limit).round().astype(np.intp))
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"A record holds plain JSON values only, got {type(value).__name__}: {value!r}")
-
-
-def _tupled(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    return tuple([_tupled(item) if isinstance(item, list) else item for item in value])  # curves: no call per number

@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import time
 import uuid
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,48 @@ def describe_study(
         "started_at": time.time_ns() // 1_000_000,
     }
     return StudyRecord(**{**facts, **details})
+
+
+_SHORT_NAMES = {"xgboost": "tune_xgb", "lightgbm": "tune_lgbm"}
+_ELSEWHERE = ("family", "n_jobs", "study", "storage", "tracking", "register", "promote", "progress")
+"""Arguments that say where a study runs and is shown, not what it finds (or, as the family, have a place of their own)."""
+
+
+def call_words(family: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Return the Python call that finds the same again, on the same data.
+
+    What cannot be written in a line stands as its argument's name, or as ``...``.
+
+    Parameters
+    ----------
+    family : str
+        Name of the model family.
+    arguments, defaults : mapping of str to object
+        Of `gbtune.tune`, by name.
+
+    Examples
+    --------
+    >>> from gbtune.study_record import call_words
+    >>> call_words("xgboost", {"cv": 3, "groups": [1, 1, 2], "seed": 0}, {"cv": None, "groups": None, "seed": 0})
+    'tune_xgb(X, y, cv=3, groups=groups)'
+    """
+    words = [] if family in _SHORT_NAMES else [f"family={family!r}"]
+    for name, default in defaults.items():
+        value = arguments.get(name, default)
+        if name in ("sample_weight", "groups"):
+            words += [] if value is None else [f"{name}={name}"]
+        elif name not in _ELSEWHERE and not (value is default or _is_plain(value) and value == default):
+            words.append(f"{name}={_value_words(value)}")
+    return f"{_SHORT_NAMES.get(family, 'tune')}({', '.join(['X', 'y', *words])})"
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool | None)
+
+
+def _value_words(value: object) -> str:
+    text = repr(value)
+    return text if _is_plain(value) or not (len(text) > 200 or "\n" in text or "<" in text) else "..."
 
 
 _MAY_CHANGE = {"space": "space_definition", "sampler": "sampler", "pruner": "pruner"}

@@ -82,6 +82,8 @@ class Tuning:
         Of the study, for people.
     warm_start : sequence of Source, default ()
         Whose configurations come first.
+    call : str, optional
+        The Python call that finds the same again.
     register : str, optional
         Name in the model registry.
     progress : bool, default True
@@ -99,12 +101,13 @@ class Tuning:
         clock: Clock,
         name: str,
         warm_start: Sequence[Source] = (),
+        call: str = "",
         register: str | None = None,
         progress: bool = True,
     ) -> None:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
         self.tracker, self.register, self.progress = tracker, register, progress
-        self.clock, self.name, self.warm_start = clock, name, tuple(warm_start)
+        self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self._warned = False
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
@@ -206,6 +209,7 @@ class Tuning:
             plan=self.plan.reason,
             storage=describe_storage(self.study),
             warm_start=self._starts(before),
+            call=self.call,
         )
         return record if before is None else continued(before, record, len(self.study.get_trials(deepcopy=False)))
 

@@ -140,6 +140,8 @@ class Spool:
                 "summary": outcome.summary,
                 "ended_at": outcome.ended_at,
                 "register": outcome.register,
+                "promote": outcome.promote,
+                "importances": dict(outcome.importances),
                 "n_trials": sum(trial.state != "running" for trial in outcome.trials),
                 "model": bundle is not None,
             }
@@ -224,7 +226,7 @@ class Spool:
                 return None
             report = (self.folder / REPORT).read_text(encoding="utf-8")
             model = _load_model(self.folder / MODEL) if facts["model"] else None
-            values = {field.name: facts.get(field.name) for field in dataclasses.fields(StudyOutcome)}
+            values = {f.name: facts[f.name] for f in dataclasses.fields(StudyOutcome) if f.name in facts}
         except (OSError, KeyError, ValueError):
             return None
         return StudyOutcome(**{**values, "best": best, "trials": list(trials), "model": model, "report_html": report})
