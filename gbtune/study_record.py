@@ -101,7 +101,7 @@ def describe_study(
 
 _SHORT_NAMES = {"xgboost": "tune_xgb", "lightgbm": "tune_lgbm"}
 _ELSEWHERE = ("family", "n_jobs", "study", "storage", "tracking", "register", "promote", "progress")
-"""Arguments that say where a study runs and is shown, not what it finds (or, as the family, have a place of their own)."""
+"""Say where a study runs and is shown, not what it finds; the family has a place of its own."""
 
 
 def call_words(family: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def call_words(family: str, arguments: Mapping[str, Any], defaults: Mapping[str,
         value = arguments.get(name, default)
         if name in ("sample_weight", "groups"):
             words += [] if value is None else [f"{name}={name}"]
-        elif name not in _ELSEWHERE and not (value is default or _is_plain(value) and value == default):
+        elif name not in _ELSEWHERE and not (value is default or (_is_plain(value) and value == default)):
             words.append(f"{name}={_value_words(value)}")
     return f"{_SHORT_NAMES.get(family, 'tune')}({', '.join(['X', 'y', *words])})"
 
