@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ def read(reference: object, family: str | None) -> tuple[str, Mapping[str, Any]]
             "A search space is a name ('xgboost/core'), the path of a .toml file, a dictionary or a "
             f"SearchSpace, got {type(reference).__name__}: {reference!r}."
         )
-    if isinstance(reference, os.PathLike) or reference.endswith(".toml"):
+    if isinstance(reference, os.PathLike) or reference.endswith((".toml", ".json")):
         path = Path(reference)
         return str(path), parse(path)
     if "/" not in reference and family is None:
@@ -58,12 +59,23 @@ def parse(path: Path) -> Mapping[str, Any]:
     """Return the raw table of a file, or raise `InvalidSpace` that names it."""
     try:
         with path.open("rb") as file:
+            if path.suffix == ".json":  # as a study leaves it in MLflow
+                return _json_table(file.read())
             return tomllib.load(file)
     except OSError as error:
         reason = error.strerror or error
         raise InvalidSpace(f"{path}: the search-space file cannot be read: {reason}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSpace(f"{path}: the file is not valid TOML: {error}.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidSpace(f"{path}: the file is not valid JSON: {error}.") from error
+
+
+def _json_table(text: bytes) -> Mapping[str, Any]:
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise json.JSONDecodeError("an object is expected", text.decode(), 0)
+    return table
 
 
 def contents(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,8 +99,8 @@ class SearchSpace(Addable):
         ----------
         reference : str, path, mapping or SearchSpace
             A name (``"xgboost/core"``, or ``"core"`` when `family` is given), the path of a
-            ``.toml`` file, either of them with fragments (``"core+regularization"``), a mapping as
-            `to_dict` returns it, or a space, returned as it is.
+            ``.toml`` file (or ``.json``, as a study leaves it in MLflow), either of them with fragments
+            (``"core+regularization"``), a mapping as `to_dict` returns it, or a space, returned as it is.
         family : str, optional
             The family the space must be for.
 

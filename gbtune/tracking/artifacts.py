@@ -1,4 +1,4 @@
-"""The files of a study's run: trial table, best parameters, search space, report."""
+"""The files of a study's run: trial table, best parameters, search space, environment, report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pandas as pd
 
 from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
 
-LOGGED_TABLES = json.dumps([{"path": "trials.json", "type": "table"}])
+TABLE_FILE, SPACE_FILE, REPORT_FILE = "trials.json", "search_space.json", "report.html"
+LOGGED_TABLES = json.dumps([{"path": TABLE_FILE, "type": "table"}])
 """Value of the tag ``mlflow.loggedArtifacts``: the UI then shows the file as a table."""
 
 
@@ -62,11 +63,12 @@ def write_artifacts(folder: Path, study: StudyRecord, outcome: StudyOutcome, run
     """Write the files of the study's run into `folder` and return them."""
     table = trials_frame(outcome.trials, study.metric, run_ids)
     texts = {
-        "trials.json": table.to_json(orient="split", index=False, double_precision=15),
+        TABLE_FILE: table.to_json(orient="split", index=False, double_precision=15),
         "trials.csv": table.to_csv(index=False),
         "best_params.json": json_text(outcome.best_params),
-        "search_space.json": json_text(study.space_definition),
-        "report.html": outcome.report_html,
+        SPACE_FILE: json_text(study.space_definition) if study.space_definition else "",
+        "environment.json": json_text(study.versions) if study.versions else "",
+        REPORT_FILE: outcome.report_html,
     }
     paths = []
     for name, text in texts.items():

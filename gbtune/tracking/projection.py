@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 import gbtune
 from gbtune.records import StudyRecord, TrialRecord, thin
 
@@ -18,6 +20,11 @@ MAX_TAG = 8000
 MAX_KEY = 250
 MAX_CURVE_POINTS = 50
 """Of a trial's run: each point is a row in MLflow's database and costs it about 0.06 ms of CPU."""
+
+SPREAD = "cv/std"
+"""Metric of a trial: the sample standard deviation (``ddof=1``) of the scores of its finished folds, two at least."""
+TRIAL_NUMBER = "trial"
+"""Metric of a trial: its number, so that MLflow's charts can have it as an axis."""
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
@@ -89,6 +96,14 @@ def cut(text: str, limit: int = MAX_TAG) -> str:
     return f"{text[:head]} ... {text[len(text) - (limit - 5 - head) :]}"
 
 
+def curve_name(study: StudyRecord) -> str:
+    """Return the metric of a complete trial's learning curve, over all folds.
+
+    Of another trial it is ``partial_curve/...``: over fewer folds, so no line to compare with.
+    """
+    return f"curve/{study.metric}"
+
+
 def trial_uid(study: StudyRecord, number: int) -> str:
     """Return the key of a trial's run."""
     return f"{study.uid}:{number}"
@@ -98,7 +113,7 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
     """Return a finished trial as a run.
 
     A pruned or failed trial has no point under the metric's name: its score over the folds that
-    were run is ``partial_score``.
+    were run is ``partial_score``, its curve ``partial_curve/<metric>``.
 
     Examples
     --------
@@ -108,16 +123,20 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
     >>> study = StudyRecord("uid", "name", *space, "auc", "maximize", "binary", 9, 2, "hold-out", 1)
     >>> run = project_trial(study, TrialRecord(18, "pruned", {"eta": 0.1}, partial_score=0.7))
     >>> run.name, run.status, [point.key for point in run.points]
-    ('#0018 xgboost', 'KILLED', ['partial_score'])
+    ('#0018 xgboost', 'KILLED', ['partial_score', 'trial'])
     """
     points = _Points(trial.ended_at)
     if trial.state == "complete":
         points.add(study.metric, trial.score)
     points.add("partial_score", trial.partial_score)
+    points.add(TRIAL_NUMBER, trial.number)
+    if len(trial.fold_scores) > 1 and np.isfinite(trial.fold_scores).all():
+        points.add(SPREAD, float(np.std(trial.fold_scores, ddof=1)))
     for fold, score in enumerate(trial.fold_scores):
         points.add(f"cv/fold{fold}", score)
+    curve = curve_name(study) if trial.state == "complete" else f"partial_{curve_name(study)}"
     for position in thin(len(trial.curve), MAX_CURVE_POINTS):
-        points.add(f"curve/{study.metric}", trial.curve[position], trial.curve_rounds[position])
+        points.add(curve, trial.curve[position], trial.curve_rounds[position])
     for name, value in trial.extra.items():
         points.add(f"extra/{name}", value)
     for phase, seconds in trial.seconds.items():

@@ -25,10 +25,12 @@ from typing import Any
 from filelock import FileLock
 
 from gbtune.errors import InvalidArgument
-from gbtune.locations import public_uri, sqlite_path
+from gbtune.locations import public_uri, resolve_uri, sqlite_path
 from gbtune.optional import require
+from gbtune.records import StudyRecord
 from gbtune.tracking.projection import Point
-from gbtune.tracking.worker import FIRST_SECONDS, beat
+from gbtune.tracking.view import run_page, view_page, view_tag
+from gbtune.tracking.worker import FIRST_SECONDS, Abandoned, beat, is_simultaneous
 
 PROBE_SECONDS = 5.0
 """A server that takes longer to say it is there is not there."""
@@ -219,14 +221,52 @@ class Store:
 
         update(run_id, RunStatus.from_string(status), end, None)
 
-    def url(self, experiment_id: str, run_id: str) -> str:
-        """Return the link to a run, or for a store without a server the command that starts one."""
-        if self.is_http:
-            parts = urllib.parse.urlsplit(self.uri)
-            server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-            # without it the link opens in the view for language models, which lacks models and registry
-            return f"{server}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
-        return f"mlflow ui --backend-store-uri {shlex.quote(public_uri(self.uri))}"
+    def write_view(self, study: StudyRecord, text: str, experiment_id: str) -> bool:
+        """Write a study's view; return whether the store took it.
+
+        Nothing depends on it, so a refusal is no error. A store that is away is the next call's news.
+        """
+        for _ in range(2):
+            try:
+                self.client.set_experiment_tag(experiment_id, view_tag(study), text)
+            except Abandoned:
+                raise
+            except Exception as error:
+                if not is_simultaneous(error):
+                    return False
+            else:
+                beat()
+                return True
+        return False
+
+    def view_url(self, study: StudyRecord, experiment_id: str) -> str | None:
+        """Return the link to a study's view, which must have been written; None for a store without a server."""
+        return self.page_url(view_page(study, experiment_id))
+
+    def run_url(self, experiment_id: str, run_id: str) -> str | None:
+        """Return the link to a run's page; None for a store without a server."""
+        return self.page_url(run_page(experiment_id, run_id))
+
+    def page_url(self, page: str) -> str | None:
+        """Return the link to a page of MLflow's UI; None for a store without a server."""
+        if not self.is_http:
+            return None
+        parts = urllib.parse.urlsplit(self.uri)
+        return f"{urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition('@')[2]))}/{page}"
+
+    def ui_command(self, study: str) -> str:
+        """Return the command that starts MLflow's UI on this store and prints the link to a study.
+
+        Examples
+        --------
+        >>> from gbtune.tracking.store import Store
+        >>> Store("sqlite:////data/mlflow.db").ui_command("my study")
+        "gbtune ui 'my study' --tracking-uri sqlite:////data/mlflow.db"
+        """
+        words = ["gbtune", "ui", study]
+        if self.uri != resolve_uri(None):
+            words += ["--tracking-uri", public_uri(self.uri)]
+        return shlex.join(words)
 
 
 def _probe_server(url: str, shown: str) -> None:

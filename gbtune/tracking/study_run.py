@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from gbtune.locations import public_uri
 from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import model_registry
 from gbtune.tracking.artifacts import LOGGED_TABLES, dataset_input, write_artifacts
+from gbtune.tracking.note import study_note
 from gbtune.tracking.projection import (
     Point,
     Projection,
@@ -28,6 +30,7 @@ from gbtune.tracking.projection import (
     trial_uid,
 )
 from gbtune.tracking.store import Store
+from gbtune.tracking.view import view_key, view_text
 from gbtune.tracking.worker import beat, is_simultaneous
 
 PROGRESS_EVERY = 5.0
@@ -36,6 +39,9 @@ BEST_COLOUR = "#1b9e77"
 TOP = 20
 """Complete trials with runs of their own when the detail is "top"."""
 Detail = Literal["all", "top", "summary"]
+VIEW = "gbtune.view"
+"""Tag of a study's run: the key of its view, once that is written."""
+MODEL_URI = "gbtune.model_uri"
 
 _CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
@@ -80,6 +86,8 @@ class StudyRun:
         self.experiment_id = ""
         self.model_uri: str | None = None
         self.detail: Detail = detail
+        self._has_view = False
+        self._before: dict[str, str] = {}  # tags of the study's run when this process found it
         self._is_new = False
         self._runs: dict[str, tuple[str, str]] = {}  # key of a trial -> run id, status
         self._unsure: set[str] = set()  # create_run was called and not answered
@@ -93,8 +101,12 @@ class StudyRun:
 
     @property
     def url(self) -> str | None:
-        """The link to the study's run, once there is one."""
-        return self.store.url(self.experiment_id, self.run_id) if self.run_id else None
+        """The link to the study's view, else to its run, once there is one; without a server, the command for it."""
+        if self.run_id is None:
+            return None
+        viewed = self.store.view_url(self.study, self.experiment_id) if self._has_view else None
+        link = viewed or self.store.run_url(self.experiment_id, self.run_id)
+        return link or self.store.ui_command(self.study.name or self.run_id)
 
     def start(self) -> None:
         """Create the study's run, or find it when the study is resumed."""
@@ -122,7 +134,10 @@ class StudyRun:
             self.store.terminate(run_id, projection.status, projection.end)
         self._keep_to_rule(run.data.tags.get("gbtune.detail", "all"))
         params = {k: v for k, v in projection.params.items() if k not in run.data.params}
-        self.store.log(run_id, params=params, tags={**projection.tags, "gbtune.state": "running"})
+        self._before = dict(run.data.tags)
+        self._has_view = VIEW in self._before or self._write_view()
+        tags = {**projection.tags, "gbtune.state": "running", **self._view_tag()}
+        self.store.log(run_id, params=params, tags=tags)
         try:
             self.store.client.log_inputs(run_id, [dataset_input(self.study)])
         except Exception as error:
@@ -132,6 +147,16 @@ class StudyRun:
         runs = {} if self._is_new else self._find_trials()
         beat()
         self._runs, self.run_id = runs, run_id
+
+    def _write_view(self, outcome: StudyOutcome | None = None) -> bool:
+        """Write how MLflow's UI shows the trials; with the outcome, by what mattered."""
+        if self.detail == "summary":
+            return False
+        text = view_text(self.study, outcome.trials, outcome.importances) if outcome else view_text(self.study)
+        return self.store.write_view(self.study, text, self.experiment_id)
+
+    def _view_tag(self) -> dict[str, str]:
+        return {VIEW: view_key(self.study)} if self._has_view else {}
 
     def _keep_to_rule(self, rule: str) -> None:
         if rule in ("all", "top", "summary"):
@@ -224,10 +249,12 @@ class StudyRun:
         self._write_best([trial for trial in outcome.trials if trial.state != "running"])
         run_id = self._id()
         gain = {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}
+        self._has_view = self._write_view(outcome) or self._has_view
         tags = {
             "gbtune.state": outcome.state,
-            "mlflow.note.content": cut(outcome.summary),
+            "mlflow.note.content": self._note(outcome),
             "mlflow.loggedArtifacts": LOGGED_TABLES,
+            **self._view_tag(),
         }
         if outcome.best is not None:
             tags["gbtune.best_trial"] = str(outcome.best.number)
@@ -235,6 +262,21 @@ class StudyRun:
         self.store.terminate(run_id, "FAILED" if outcome.state == "failed" else "FINISHED", outcome.ended_at)
         if outcome.best is not None:
             self._mark_best(outcome.best)
+
+    def _note(self, outcome: StudyOutcome) -> str:
+        """Return the note. A model that an earlier process logged counts as long as the best trial is the same."""
+        best = str(outcome.best.number) if outcome.best else None
+        logged = self._before.get(MODEL_URI) if self._before.get("gbtune.best_trial") == best else None
+        return study_note(
+            self.study,
+            outcome.summary,
+            experiment_id=self.experiment_id,
+            run_id=self._id(),
+            has_view=self._has_view,
+            has_report=bool(outcome.report_html),
+            tracking_uri=public_uri(self.store.uri),
+            model_uri=self.model_uri or logged,
+        )
 
     def write_files(self, outcome: StudyOutcome) -> None:
         """Write the trial table, the parameters, the space and the report."""
@@ -291,8 +333,10 @@ class StudyRun:
                 run_id=run_id,
                 tags=model_tags,
                 description=cut(outcome.summary, 5000),
+                promote=outcome.promote,
             )
             self.model_uri = f"models:/{register}/{version}"
+        self.store.log(self._id(), tags={MODEL_URI: self.model_uri, "mlflow.note.content": self._note(outcome)})
 
     def _model_tags(self, digest: str, points: list[Point]) -> dict[str, str]:
         tags = {

@@ -25,7 +25,7 @@ from gbtune import families
 from gbtune.data import Dataset
 from gbtune.records import ModelBundle
 
-HOLD_IDS = ("mlflow.parentRunId", "gbtune.run_id", "gbtune.model_id")
+HOLD_IDS = ("mlflow.parentRunId", "gbtune.run_id", "gbtune.model_id", "gbtune.model_uri")
 """Tags whose values differ from store to store."""
 
 
@@ -142,6 +142,9 @@ def without_ids(tags: dict[str, str]) -> dict[str, str]:
     shown = {key: value for key, value in tags.items() if key not in HOLD_IDS}
     if "mlflow.modelVersions" in shown:
         shown["mlflow.modelVersions"] = re.sub(r'"version": "(\d+)"', r'"version": \1', shown["mlflow.modelVersions"])
+    if "mlflow.note.content" in shown:
+        ids = r"(?<=experiments/)\d+|(?<=runs/)[0-9a-f]{32}|m-[0-9a-f]{32}|(?<=set_tracking_uri\().*(?=\))"
+        shown["mlflow.note.content"] = re.sub(ids, "...", shown["mlflow.note.content"])
     return shown
 
 

@@ -161,7 +161,8 @@ def test_the_files_of_the_study_can_be_read_back(
 ) -> None:
     receipt = tell(tracker)
     names = {item.path for item in client.list_artifacts(receipt.run_id)}
-    assert names == {"trials.json", "trials.csv", "best_params.json", "search_space.json", "report.html"}
+    files = ("trials.json", "trials.csv", "best_params.json", "search_space.json", "environment.json", "report.html")
+    assert names == set(files)
     folder = Path(client.download_artifacts(receipt.run_id, ""))
     assert json.loads((folder / "best_params.json").read_text()) == kit.example_outcome().best_params
     assert json.loads((folder / "search_space.json").read_text())["name"] == "core"
@@ -269,7 +270,7 @@ def test_the_default_store_lies_in_the_current_folder_with_absolute_places(tmp_p
     receipt = tell(tracker)
     assert receipt.problems == ()
     assert tracker.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert receipt.url == f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'mlflow.db'}"
+    assert receipt.url == "gbtune ui example"
     made = {path.name for path in tmp_path.iterdir()} - {"mlflow.db-shm", "mlflow.db-wal"}
     assert made == {"mlflow.db", "mlartifacts"}
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:

@@ -213,7 +213,7 @@ def test_a_refused_name_is_said_and_no_value_is_lost(uri: str, runs: Runs) -> No
     tracker.study_started(study)
     assert tracker.study_finished(kit.example_outcome([trial])).problems == ()
     (run,) = runs(gbtune_kind="trial")
-    expected = {"ndcg_at_10": 0.5, "extra/ndcg_at_5": 0.1, "extra/ndcg_at_5_2": 0.2, "extra/fine": 0.3}
+    expected = {"ndcg_at_10": 0.5, "extra/ndcg_at_5": 0.1, "extra/ndcg_at_5_2": 0.2, "extra/fine": 0.3, "trial": 0}
     assert run.data.metrics == expected
     assert run.data.params == {"a_0_": "1", "a_0__2": "2"}
     assert run.data.tags["gbtune.renamed"] == (

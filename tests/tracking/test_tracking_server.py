@@ -10,6 +10,7 @@ from mlflow_server import Server, small_bundle
 from gbtune.testing import trackers as kit
 from gbtune.testing.trackers import check_told_twice
 from gbtune.tracking import MLflowTracker
+from gbtune.tracking.view import view_key
 
 
 def test_a_server_gets_the_study_the_model_and_the_registry(
@@ -25,7 +26,8 @@ def test_a_server_gets_the_study_the_model_and_the_registry(
     assert capfd.readouterr() == ("", "")
     client = mlflow.MlflowClient(tracking_uri=server.uri)
     experiment = client.get_experiment_by_name("gbtune").experiment_id
-    link = f"{server.uri}/#/experiments/{experiment}/runs/{receipt.run_id}?workflowType=machine_learning"
+    key = view_key(kit.example_study())
+    link = f"{server.uri}/#/experiments/{experiment}/runs?viewStateShareKey={key}&workflowType=machine_learning"
     assert receipt.url == link
     assert len(client.search_runs([experiment])) == 7
     assert "report.html" in {item.path for item in client.list_artifacts(receipt.run_id)}
