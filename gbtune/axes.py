@@ -67,7 +67,12 @@ def numeric_axis(name: str, values: Sequence[float | None], *, log: bool = False
         return (float(math.log(value) if log else value) - float(ends[0])) / span if span else 0.5
 
     ticks = np.linspace(*ends, num=_N_TICKS) if span else np.asarray(ends[:1])
-    shown = {place(float(tick)): f"{tick:.3g}" for tick in (np.exp(ticks) if log else ticks)}
+    ticks = np.exp(ticks) if log else ticks
+    if all(isinstance(value, int) for value in values if value is not None):  # there is no depth of 4.5
+        ticks = np.unique(ticks.round())
+    shown = {place(float(tick)): f"{tick:.3g}" for tick in ticks}
+    if any(value is None for value in values):
+        shown[_ABSENT] = "none"
     return Axis(name, tuple(place(v) for v in values), tuple(_label(v) for v in values), shown)
 
 
@@ -88,7 +93,7 @@ def categorical_axis(name: str, values: Sequence[Any]) -> Axis:
         name,
         tuple(_ABSENT if v is None else places[v] for v in values),
         tuple(_label(v) for v in values),
-        {place: _label(choice) for choice, place in places.items()},
+        {place: _label(choice) for choice, place in places.items()} | ({_ABSENT: "none"} if None in values else {}),
     )
 
 
@@ -112,6 +117,22 @@ def parameter_axes(trials: Sequence[optuna.trial.FrozenTrial]) -> list[Axis]:
         else:
             axes.append(numeric_axis(name, values, log=all(getattr(d, "log", False) for d in found[name])))
     return axes
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return a few round numbers between two positive ones, for a logarithmic axis.
+
+    Examples
+    --------
+    >>> from gbtune.axes import log_ticks
+    >>> log_ticks(0.004, 0.3), log_ticks(9, 250)
+    ([0.01, 0.1], [10.0, 20.0, 50.0, 100.0, 200.0])
+    """
+    tens = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    ticks = [float(f"{ten:g}") for ten in tens if low <= ten <= high]
+    if len(ticks) < 2 or high / low < 100:
+        ticks = [float(f"{ten * step:g}") for ten in tens for step in (1, 2, 5) if low <= ten * step <= high]
+    return ticks[:: max(1, len(ticks) // 5)] or [low]
 
 
 def draw_axes(figure: Any, axes: Sequence[Axis]) -> Any:

@@ -10,6 +10,7 @@ depends on the parameters alone, whatever the schedule.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.families.schedules import middle_rate
+from gbtune.held_out import BestHeldOut
 from gbtune.metrics import Metric, training_loss
 from gbtune.records import CVResult, FloatArray, Folds, thin
 from gbtune.seeds import seed as derive_seed
@@ -147,6 +149,8 @@ class Evaluator:
         self.loss = training_loss(data.task, self.metric)
         check_data(family, data, self.loss)
         self.prepared: Prepared = family.prepare(data, folds, self.loss, threads=threads)
+        self.held_out: BestHeldOut | None = None
+        """Where the predictions of the best evaluation are kept; None: nowhere."""
 
     def limited(self, n_folds: int, rounds: Rounds) -> Evaluator:
         """Return an evaluator of the first `n_folds` folds that shares this one's binned data."""
@@ -390,7 +394,7 @@ class _Evaluation:
         shown = thin(len(rounds))
         score = float(values[:, best].mean())
         complete = state == "complete"
-        extra = self._extra(rounds[best]) if complete else {}
+        extra = self._after(rounds[best], score) if complete else {}
         seconds["score"] = self.score_seconds
         return CVResult(
             state,
@@ -407,18 +411,21 @@ class _Evaluation:
             extra=extra,
         )
 
-    def _extra(self, rounds: int) -> dict[str, float]:
-        """Further metrics at the common round: mean over folds of the held-out predictions' scores."""
-        if not self.owner.extra_metrics:
-            return {}
-        predictions = [fit.predict(rounds) for fit in self.fits]
-        folds = [valid for _, valid in self.owner.folds.splits]
-        return {
-            metric.name: float(
-                np.mean([self._score(metric, p, rows) for p, rows in zip(predictions, folds, strict=True)])
-            )
-            for metric in self.owner.extra_metrics
-        }
+    def _after(self, rounds: int, score: float) -> dict[str, float]:
+        """Use the held-out predictions at the common round of a complete evaluation; return the further metrics.
+
+        These are means over folds.
+        """
+        owner, started, scored = self.owner, time.perf_counter(), self.score_seconds
+        predictions = functools.cache(lambda: [fit.predict(rounds) for fit in self.fits])  # by whoever asks first
+        extra = {}
+        for metric in owner.extra_metrics:
+            parts = zip(predictions(), owner.folds.splits, strict=True)
+            extra[metric.name] = float(np.mean([self._score(metric, p, valid) for p, (_, valid) in parts]))
+        if owner.held_out is not None:
+            owner.held_out.offer(self.params, rounds, owner.metric.loss_of(score), predictions)
+        self.score_seconds = scored + time.perf_counter() - started
+        return extra
 
 
 def _rounded(values: FloatArray) -> tuple[float, ...]:

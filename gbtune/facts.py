@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
+from gbtune.cautions import find_warnings
+from gbtune.diagnostics import stored_diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
 from gbtune.slots import is_cut
-from gbtune.summary import SummaryFacts, format_value, plural
+from gbtune.summary import SummaryFacts
 from gbtune.views import StudyView
 
 _STATES = {
@@ -21,7 +23,8 @@ _STATES = {
     optuna.trial.TrialState.PRUNED: "pruned",
     optuna.trial.TrialState.FAIL: "failed",
 }
-_EDGE = 0.01  # of the range, on the scale the sampler uses
+MIN_TRIALS = 10
+"""Complete trials below which importances would be guesses."""
 
 
 def read_records(study: optuna.Study) -> tuple[StudyRecord, list[TrialRecord]]:
@@ -75,7 +78,15 @@ class ReadStudy(StudyView):
 
     def __init__(self, study: optuna.Study) -> None:
         self.records = read_records(study)
+        self._importances: tuple[dict[str, float], str] | None = None  # what another has found comes with it:
         super().__init__(study, study.get_trials(deepcopy=False))
+
+    @property
+    def importances(self) -> tuple[dict[str, float], str]:
+        """`parameter_importances`, computed once."""
+        if self._importances is None:
+            self._importances = _compute_importances(self)
+        return self._importances
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
@@ -139,6 +150,7 @@ def collect_facts(
     best = best_record(about, records)
     baseline = next((r for r in records if r.kind == "baseline" and r.score is not None), None)
     ended = max((record.ended_at for record in records), default=0)
+    study = study if isinstance(study, ReadStudy) else ReadStudy(study)
     frozen = None if best is None else next(t for t in study.get_trials(deepcopy=False) if t.number == best.number)
     facts = SummaryFacts(
         study=about,
@@ -152,6 +164,8 @@ def collect_facts(
         model_uri=model_uri,
         tracking_uri=tracking_uri,
         registered=registered,
+        importances=study.importances[0],
+        diagnostics=stored_diagnostics(study),
     )
     found = find_warnings(facts, records, frozen.distributions if frozen else {})
     return dataclasses.replace(facts, warnings=tuple(dict.fromkeys([*warnings, *found])))
@@ -173,60 +187,6 @@ def ranked(about: StudyRecord, records: Sequence[TrialRecord]) -> list[TrialReco
     return sorted(scored, key=lambda record: sign * (record.score or 0.0))
 
 
-def find_warnings(
-    facts: SummaryFacts,
-    records: Sequence[TrialRecord],
-    distributions: Mapping[str, optuna.distributions.BaseDistribution],
-) -> list[str]:
-    """Return what a careful reader should know, one sentence each.
-
-    A sampled value counts as on the edge within 1 % of its range (on the log scale where the
-    space has one). Bounds of exactly 0 and 1 are left out: fractions and penalties end there.
-    """
-    best, found = facts.best, []
-    if best is None:
-        found.append("No trial completed.")
-    else:
-        for name in best.sampled:
-            side = _edge(best.params.get(name), distributions.get(name))
-            if side:
-                found.append(
-                    f"{name} = {format_value(best.params[name])} lies on the {side} edge of the space: "
-                    "a wider range may do better."
-                )
-        still_improving = best.rounds_grown and best.rounds >= max(best.rounds_grown)
-        parameters = facts.study.space_definition.get("parameters")
-        read_off = parameters is None or parameters.get("n_estimators", {}).get("kind") == "rounds"
-        read_off = read_off and "n_estimators" not in best.sampled
-        if still_improving and best.kind != "baseline" and read_off:
-            found.append(
-                f"The score was still improving at the last of {best.rounds} rounds: "
-                "a higher cap of n_estimators may do better."
-            )
-    if facts.counts.get("failed"):
-        errors = [r.error.strip().splitlines()[-1] for r in records if r.error and r.error.strip()]
-        first = f" The first error: {errors[0]}" if errors else ""
-        found.append(f"{plural(facts.counts['failed'], 'trial')} failed.{first}")
-    return found
-
-
-def _edge(value: Any, distribution: optuna.distributions.BaseDistribution | None) -> str | None:
-    if not isinstance(
-        distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution
-    ) or isinstance(value, bool | str | None):
-        return None
-    low, high = float(distribution.low), float(distribution.high)
-    scale: Callable[[float], float] = math.log if distribution.log else float
-    if not low < high or (distribution.log and value <= 0):
-        return None
-    place = (scale(value) - scale(low)) / (scale(high) - scale(low))
-    if place <= _EDGE and low not in (0.0, 1.0):
-        return "lower"
-    if place >= 1 - _EDGE and high not in (0.0, 1.0):
-        return "upper"
-    return None
-
-
 def sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Return the complete trials whose parameters lie in the space (the baseline may not), worst first."""
     trials = [
@@ -239,6 +199,66 @@ def sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     ]
     worst_is_high = study.direction == optuna.study.StudyDirection.MINIMIZE
     return sorted(trials, key=lambda trial: trial.value or 0.0, reverse=worst_is_high)
+
+
+def parameter_importances(study: optuna.Study) -> tuple[dict[str, float], str]:
+    """Return each varied parameter's share in what separates good trials from bad ones, or why there is none.
+
+    Optuna's default evaluator, PED-ANOVA (Watanabe et al., IJCAI 2023, https://arxiv.org/abs/2304.10255), over the
+    complete trials that were sampled.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        One that a gbtune objective ran.
+
+    Returns
+    -------
+    importances : dict of str to float
+        The largest first; they sum to one. Empty where there are too few trials to tell.
+    reason : str
+        Then a sentence that says why; else empty.
+
+    Raises
+    ------
+    InvalidArgument
+        If the study holds no gbtune record.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.facts import parameter_importances
+    >>> from gbtune.records import STUDY_KEY, StudyRecord
+    >>> study = optuna.create_study()
+    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                     "binary", 99, 4, "5 folds", 5)
+    >>> study.set_user_attr(STUDY_KEY, about.to_json())
+    >>> parameter_importances(study)
+    ({}, 'Importance needs at least 10 complete trials; there are 0.')
+    """
+    return (study if isinstance(study, ReadStudy) else ReadStudy(study)).importances
+
+
+def _compute_importances(study: ReadStudy) -> tuple[dict[str, float], str]:
+    trials = sampled_trials(study)
+    if len(trials) < MIN_TRIALS:
+        return {}, f"Importance needs at least {MIN_TRIALS} complete trials; there are {len(trials)}."
+    if len({trial.value for trial in trials}) == 1:
+        return {}, "Every trial has the same score, so no parameter matters more than another."
+    seen: dict[str, set[str]] = {}
+    for trial in trials:
+        for name in trial.params:
+            seen.setdefault(name, set())
+    for trial in trials:
+        for name, values in seen.items():
+            values.add(repr(trial.params.get(name)))
+    varied = sorted(name for name, values in seen.items() if len(values) > 1)
+    if len(varied) < 2:
+        which = f"only {varied[0]} was" if varied else "none was"
+        return {}, f"Importance compares parameters; {which} varied."
+    found = optuna.importance.get_param_importances(StudyView(study, trials), params=varied)
+    shares = {name: float(share) for name, share in found.items() if math.isfinite(share)}
+    return dict(sorted(shares.items(), key=lambda item: -item[1])), ""
 
 
 def _inside(value: Any, distribution: optuna.distributions.BaseDistribution) -> bool:

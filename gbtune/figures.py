@@ -81,6 +81,13 @@ def plain_range(about: StudyRecord, points: Sequence[tuple[TrialRecord, float]])
     return min(ends), max(ends)
 
 
+def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
+    """Return the ends of an axis: a little beyond the values, and not a hair's breadth where all are equal."""
+    equal = high - low <= 1e-6 * abs(high)
+    margin = 0.01 * abs(high) or 1e-9 if equal else share * (high - low)
+    return low - margin, high + margin
+
+
 def outside(symbol: str, *, up: bool) -> str:
     """Return the triangle for a point outside the range."""
     return f"triangle-{'up' if up else 'down'}{'-open' if symbol.endswith('open') else ''}"

@@ -245,6 +245,39 @@ def metric_named(name: str, native_names: Mapping[str, str] | None = None) -> Me
     return METRICS[ours]
 
 
+_NEARLY_PERFECT = {"log_loss": 0.01, "brier_score": 0.002, "r2": 0.99}
+_OF_LABELS, _OF_RANKS = 0.999, 0.9999
+
+
+def is_nearly_perfect(name: str, score: float) -> bool:
+    """Whether a score is as good as a metric can be, but for a trifle; False where a metric has no such score.
+
+    The errors of values, such as `rmse`, have none: they depend on the unit of y. Ranks are easier than labels: areas
+    under curves come near 1 on many honest problems.
+
+    Parameters
+    ----------
+    name : str
+        Of a metric; one that is not built in has no known best.
+    score : float
+        In its natural sign.
+
+    Examples
+    --------
+    >>> from gbtune.metrics import is_nearly_perfect
+    >>> is_nearly_perfect("accuracy", 0.9995), is_nearly_perfect("log_loss", 0.09), is_nearly_perfect("rmse", 1e-9)
+    (True, False, False)
+    """
+    metric = METRICS.get(name)
+    if metric is None:
+        return False
+    if name in _NEARLY_PERFECT:
+        return metric.loss_of(score) <= metric.loss_of(_NEARLY_PERFECT[name])
+    if metric.direction == "minimize":
+        return False
+    return score >= (_OF_RANKS if metric.needs == "proba" else _OF_LABELS)
+
+
 def resolve_metrics(
     metric: object, data_task: str, native_names: Mapping[str, str] | None = None
 ) -> tuple[Metric, ...]:

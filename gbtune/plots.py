@@ -8,17 +8,19 @@ says why.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 
-from gbtune.axes import draw_axes, numeric_axis, parameter_axes
-from gbtune.facts import best_record, read_records, sampled_trials
+from gbtune.diagnostics import stored_diagnostics
+from gbtune.facts import best_record, read_records
 from gbtune.figures import (
     BASELINE,
     BEST,
+    CURVES,
     INK,
     OTHER,
     curve_colours,
@@ -27,16 +29,30 @@ from gbtune.figures import (
     loss_of,
     new_figure,
     outside,
+    padded,
     plain_range,
-    safe,
     say,
     score_title,
 )
+from gbtune.parameter_plots import plot_importance, plot_parallel_coordinates, plot_slice
+from gbtune.prediction_plots import plot_calibration, plot_confusion, plot_residuals
 from gbtune.records import TrialRecord
-from gbtune.summary import format_score, paired_gain, verdict
-from gbtune.views import StudyView
+from gbtune.slots import is_cut
+from gbtune.summary import format_score, format_seconds, paired_gain, plural, verdict
 
-MAX_LINES = 200  # in the parallel coordinates: more is neither readable nor quick to draw
+__all__ = [
+    "plot_calibration",
+    "plot_confusion",
+    "plot_folds",
+    "plot_history",
+    "plot_importance",
+    "plot_learning_curves",
+    "plot_parallel_coordinates",
+    "plot_residuals",
+    "plot_slice",
+    "plot_time",
+]
+TIME_ROWS = ("library default", "complete", "pruned", "failed", "interrupted")
 
 
 def plot_history(study: optuna.Study) -> Any:
@@ -124,129 +140,8 @@ def plot_history(study: optuna.Study) -> Any:
             line={"color": BASELINE, "width": 1.5, "dash": "dash"},
             hovertemplate=f"library default {format_score(baseline.score)}<extra></extra>",
         )
-    margin = 0.05 * (high - low) or 1e-9
-    figure.update_yaxes(title_text=score_title(about), range=[low - margin, high + margin])
+    figure.update_yaxes(title_text=score_title(about), range=padded(low, high))
     return figure.update_xaxes(title_text="trial", rangemode="nonnegative")
-
-
-def plot_importance(study: optuna.Study) -> Any:
-    """Draw how much each parameter matters: its share in what separates good trials from bad ones.
-
-    Optuna's default evaluator, PED-ANOVA (Watanabe et al., IJCAI 2023,
-    https://arxiv.org/abs/2304.10255), over the complete trials that were sampled.
-
-    Parameters
-    ----------
-    study : optuna.Study
-        One that a gbtune objective ran.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-        It says why there is no importance where there is none.
-
-    Raises
-    ------
-    InvalidArgument
-        If the study holds no gbtune record.
-
-    Examples
-    --------
-    >>> import optuna
-    >>> from gbtune.plots import plot_importance
-    >>> from gbtune.records import STUDY_KEY, StudyRecord
-    >>> study = optuna.create_study()
-    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
-    ...                     "binary", 99, 4, "5 folds", 5)
-    >>> study.set_user_attr(STUDY_KEY, about.to_json())
-    >>> plot_importance(study).layout.annotations[0].text
-    'Importance needs at least 10 complete trials; there are 0.'
-    """
-    read_records(study)  # refuses a study that is not ours
-    trials = sampled_trials(study)
-    figure = new_figure("Importance of the parameters")
-    varied = sorted({n for t in trials for n in t.params if len({repr(u.params.get(n)) for u in trials}) > 1})
-    if len(trials) < 10:
-        return say(figure, f"Importance needs at least 10 complete trials; there are {len(trials)}.")
-    if len({t.value for t in trials}) == 1:
-        return say(figure, "Every trial has the same score, so no parameter matters more than another.")
-    if len(varied) < 2:
-        which = f"only {safe(varied[0])} was" if varied else "none was"
-        return say(figure, f"Importance compares parameters; {which} varied.")
-    importances = optuna.importance.get_param_importances(StudyView(study, trials), params=varied)
-    names = sorted(importances, key=lambda name: importances[name])
-    shares = [float(importances[name]) for name in names]
-    figure.add_bar(
-        x=shares,
-        y=[safe(name) for name in names],
-        orientation="h",
-        marker={"color": BEST},
-        text=[f"{share:.0%}" for share in shares],
-        textposition="outside",
-        cliponaxis=False,
-        hovertemplate="%{y}: %{text}<extra></extra>",
-        showlegend=False,
-    )
-    figure.update_xaxes(title_text="share", tickformat=".0%", range=[0, max(shares) * 1.12], showgrid=True)
-    return figure.update_yaxes(type="category", showgrid=False, automargin=True, ticksuffix=" ")
-
-
-def plot_parallel_coordinates(study: optuna.Study) -> Any:
-    """Draw each complete trial as a line through its parameters; the better, the stronger the line.
-
-    At most the 200 best sampled trials are drawn.
-
-    Parameters
-    ----------
-    study : optuna.Study
-        One that a gbtune objective ran.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-        Best at least 100 pixels wide per parameter.
-
-    Raises
-    ------
-    InvalidArgument
-        If the study holds no gbtune record.
-
-    Examples
-    --------
-    >>> import optuna
-    >>> from gbtune.plots import plot_parallel_coordinates
-    >>> from gbtune.records import STUDY_KEY, StudyRecord
-    >>> study = optuna.create_study()
-    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
-    ...                     "binary", 99, 4, "5 folds", 5)
-    >>> study.set_user_attr(STUDY_KEY, about.to_json())
-    >>> plot_parallel_coordinates(study).layout.annotations[0].text
-    'No sampled trial has completed yet.'
-    """
-    about, _ = read_records(study)
-    worst_first = sampled_trials(study)[-MAX_LINES:]
-    if not worst_first:
-        return say(new_figure("Parameters of the trials"), "No sampled trial has completed yet.")
-    # Optuna's own figure would import matplotlib as well, which takes longer than all of these figures.
-    axes = [numeric_axis(about.metric, [trial.value for trial in worst_first]), *parameter_axes(worst_first)]
-    figure = new_figure("Parameters of the trials")
-    for i in range(len(worst_first)):
-        rank = (i + 1) / len(worst_first)
-        best = i + 1 == len(worst_first)
-        figure.add_scatter(
-            x=list(range(len(axes))),
-            y=[axis.places[i] for axis in axes],
-            customdata=[[safe(axis.name), safe(axis.labels[i])] for axis in axes],
-            mode="lines",
-            name="best trial" if best else None,
-            showlegend=best,
-            line={"color": BEST if best else OTHER, "width": 3 if best else 1.2},
-            opacity=1.0 if best else 0.1 + 0.7 * rank**2,
-            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
-        )
-    return draw_axes(figure, axes).update_layout(
-        legend={"y": -0.02, "yanchor": "top"}, margin={"l": 44, "r": 70}, hovermode="closest"
-    )
 
 
 def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:
@@ -287,7 +182,7 @@ def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:
         key=lambda r: loss_of(about)(r.score or 0.0),
     )
     chosen = [r for r in ranked if r.kind != "baseline"][:top] + [r for r in ranked if r.kind == "baseline"]
-    if not chosen:
+    if not any(len(r.curve) > 1 for r in chosen):
         return say(figure, "No complete trial has a curve.")
     for r, colour in reversed(list(zip(chosen, curve_colours(chosen), strict=True))):
         name = "library default" if r.kind == "baseline" else f"trial {r.number}"
@@ -324,9 +219,8 @@ def plot_learning_curves(study: optuna.Study, top: int = 5) -> Any:
         if round_ >= r.rounds / 3
     )
     best = min(loss_of(about)(r.score or 0.0) for r in chosen)
-    margin = 0.06 * (worst - best) or 1e-9
-    ends = sorted(loss_of(about)(loss) for loss in (best - margin, worst + margin))
-    figure.update_xaxes(title_text="boosting round (diamond: the chosen one)", rangemode="tozero")
+    ends = sorted(loss_of(about)(loss) for loss in padded(best, worst, 0.06))
+    figure.update_xaxes(title_text="boosting round", rangemode="tozero")
     return figure.update_yaxes(title_text=score_title(about), range=ends)
 
 
@@ -384,6 +278,78 @@ def plot_folds(study: optuna.Study) -> Any:
     figure.add_scatter(**fold_points(best, folds, name, BEST))
     figure.update_xaxes(title_text=score_title(about), showgrid=True)
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=True, ticksuffix=" ")
+
+
+def plot_time(study: optuna.Study) -> Any:
+    """Draw where the time went: seconds of training, scoring and the rest, by the trials' state.
+
+    The rest is asking for parameters, writing records and waiting, e.g. for a worker or for the trial that trains the
+    same configuration. Trials that ran side by side count in full, so the bars may sum to more than the wall time.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        One that a gbtune objective ran.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
+    Raises
+    ------
+    InvalidArgument
+        If the study holds no gbtune record.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.plots import plot_time
+    >>> from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
+    >>> study = optuna.create_study()
+    >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
+    ...                     "binary", 99, 4, "5 folds", 5)
+    >>> study.set_user_attr(STUDY_KEY, about.to_json())
+    >>> record = TrialRecord(0, "complete", {}, score=0.5, seconds={"train": 2.0}, started_at=1, ended_at=2501)
+    >>> study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={TRIAL_KEY: record.to_json()}))
+    >>> [(trace.name, *trace.x) for trace in plot_time(study).data]
+    [('training', 2.0), ('scoring', 0.0), ('waiting and the rest', 0.5)]
+    """
+    about, records = read_records(study)
+    figure = new_figure("Where the time went")
+    groups: dict[str, list[float]] = {}
+    counts: Counter[str] = Counter()
+    for r in records:
+        group = "library default" if r.kind == "baseline" else "interrupted" if is_cut(r) else r.state
+        train, score = r.seconds.get("train", 0.0), r.seconds.get("score", 0.0)
+        rest = max(0.0, (r.ended_at - r.started_at) / 1000 - train - score) if r.started_at and r.ended_at else 0.0
+        counts[group] += 1
+        for i, seconds in enumerate((train, score, rest)):
+            groups.setdefault(group, [0.0, 0.0, 0.0])[i] += seconds
+    rows = [(f"{counts[name]} {name}", groups[name]) for name in TIME_ROWS if name in groups]
+    diagnostics = stored_diagnostics(study)
+    if diagnostics is not None and diagnostics.refit_seconds:
+        rows.append(("final model", [diagnostics.refit_seconds, 0.0, 0.0]))
+    if not any(sum(seconds) for _, seconds in rows):
+        return say(figure, "No trial has a time yet.")
+    for i, (phase, colour) in enumerate((("training", BEST), ("scoring", CURVES[1]), ("waiting and the rest", OTHER))):
+        figure.add_bar(
+            x=[seconds[i] for _, seconds in rows],
+            y=[name for name, _ in rows],
+            orientation="h",
+            name=phase,
+            marker={"color": colour},
+            text=[format_seconds(seconds[i]) for _, seconds in rows],
+            textposition="none",
+            hovertemplate=f"%{{y}}, {phase}: %{{text}}<extra></extra>",
+        )
+    trial_seconds = sum(sum(seconds) for _, seconds in rows)
+    wall = max((r.ended_at for r in records), default=0) - about.started_at
+    words = f"{format_seconds(trial_seconds)} of work in {format_seconds(max(wall, 0) / 1000)}"
+    cores = plural(about.n_jobs, "core")
+    figure.layout.meta = {"words": f"{words} on {cores}." if about.started_at and wall > 0 else ""}
+    figure.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
+    figure.update_xaxes(title_text="seconds", showgrid=True, rangemode="tozero")
+    return figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ")
 
 
 def _shown_score(record: TrialRecord) -> float | None:

@@ -3,43 +3,74 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import html
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 
 from gbtune import plots
-from gbtune.facts import ReadStudy, collect_facts
+from gbtune import report_sections as sections
+from gbtune.diagnostics import stored_diagnostics
+from gbtune.facts import ReadStudy, collect_facts, parameter_importances
 from gbtune.figures import INK, new_figure, say
 from gbtune.optional import require
-from gbtune.records import TrialRecord
-from gbtune.summary import (
-    STATES,
-    SummaryFacts,
-    format_estimate,
-    format_score,
-    format_seconds,
-    format_value,
-    headline,
-    parameter_rows,
-    standard_error,
-    verdict,
-)
+from gbtune.summary import headline
 
-MAX_ROWS = 200
+MAX_SLICES = 6
 
-# (function, height in pixels, caption)
-_FIGURES: tuple[tuple[Callable[[optuna.Study], Any], int, str], ...] = (
-    (plots.plot_history, 400, "Hollow points were pruned: their score stems from fewer folds."),
-    (plots.plot_folds, 340, "The same rows for both: compare along each line, not between the lines."),
-    (plots.plot_learning_curves, 400, "Mean over the folds; to scale from a third of the way to the chosen round."),
-    (plots.plot_importance, 340, "Share of each parameter in what separates good trials from bad ones (PED-ANOVA)."),
-    (plots.plot_parallel_coordinates, 430, "Each line is a complete trial; the better, the stronger."),
+
+def _predictions(study: optuna.Study) -> list[Any]:
+    """The figures of the best trial's predictions that fit the task."""
+    found = stored_diagnostics(study)
+    if found is None:
+        return []
+    if found.missing or found.task == "regression":
+        return [plots.plot_residuals(study)]
+    return [plots.plot_confusion(study)] + [plots.plot_calibration(study)] * bool(found.calibration)
+
+
+def _slices(study: optuna.Study) -> list[Any]:
+    """One figure for each of the parameters that mattered most; before anybody can tell, for the first ones."""
+    names = list(parameter_importances(study)[0])
+    if not names:
+        names = list(dict.fromkeys(name for trial in study.get_trials(deepcopy=False) for name in trial.params))
+    figures = [plots.plot_slice(study, name) for name in names[:MAX_SLICES]]
+    return [figure for figure in figures if figure.data]
+
+
+# (function, height in pixels, caption, heading of those that draw several)
+_FIGURES: tuple[tuple[Callable[[optuna.Study], Any], int, str, str], ...] = (
+    (plots.plot_history, 400, "Hollow points were pruned: their score stems from fewer folds.", ""),
+    (plots.plot_folds, 340, "The same rows for both: compare along each line, not between the lines.", ""),
+    (
+        _predictions,
+        340,
+        "Of the best trial, each row predicted by a model that was not trained on it.",
+        "Predictions of rows that were held out",
+    ),
+    (
+        plots.plot_learning_curves,
+        400,
+        "Mean over the folds, to scale from a third of the way to the chosen round: the diamond.",
+        "",
+    ),
+    (
+        plots.plot_importance,
+        340,
+        "Share of each parameter in what separates good trials from bad ones (PED-ANOVA).",
+        "",
+    ),
+    (
+        _slices,
+        250,
+        "Each point is a trial; hollow ones were pruned. A good region is one where points are dense and good.",
+        "Score by parameter",
+    ),
+    (plots.plot_parallel_coordinates, 430, "Each line is a complete trial; the better, the stronger.", ""),
+    (plots.plot_time, 250, "Seconds of all trials added up, side by side or not.", ""),
 )
+_PREDICTIONS = next(i for i, entry in enumerate(_FIGURES) if entry[0] is _predictions)
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f5f7f9; --ink: #1c2733; --soft: #5b6875;
@@ -56,6 +87,11 @@ p { margin: 4px 0; overflow-wrap: anywhere; }
 .soft, figcaption { color: var(--soft); }
 figcaption { font-size: 13px; }
 figure { margin: 0; }
+h3 { font-size: 14px; font-weight: 600; margin: 8px 0 0; overflow-wrap: anywhere; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 16px 20px; }
+.grid > div { min-width: 0; }
+code { font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; background: var(--card); border-radius: 4px;
+  padding: 1px 5px; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px; margin: 22px 0; }
 .tile { background: var(--card); border-radius: 10px; padding: 14px 16px; }
 .tile b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -71,6 +107,7 @@ thead th { color: var(--soft); font-size: 13px; }
 th:first-child, td.word { text-align: left; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts th { vertical-align: top; }
+.slices th:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 110px; }
 tr.best { background: var(--card); font-weight: 600; }
 tr.muted { color: var(--soft); }
 .chart { min-height: 120px; }
@@ -79,8 +116,11 @@ summary { cursor: pointer; }
 pre { background: var(--card); border-radius: 8px; padding: 12px; overflow-x: auto; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: 13px; }
 .js-plotly-plot text { fill: var(--ink) !important; }
+.js-plotly-plot .annotation-text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px;
+  stroke-linejoin: round; }
 .js-plotly-plot .hoverlayer text { fill: #ffffff !important; }
-@media (max-width: 600px) { main { padding: 20px 14px 40px; } h1 { font-size: 22px; } th, td { padding: 5px 8px; } }
+@media (max-width: 600px) { main { padding: 20px 14px 40px; } h1 { font-size: 22px; } th, td { padding: 5px 8px; }
+  .slices th:first-child { min-width: 150px; } .slices tr > :nth-child(4) { display: none; } }
 """
 
 
@@ -126,18 +166,19 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
     facts, (_, records) = collect_facts(study), study.records
     name = html.escape(title if title is not None else facts.study.name)
     script, figures = _draw(study)
+    figures.insert(_PREDICTIONS + 1, sections.slices(facts))
     body = "\n".join(
         (
             f"<h1>{name}</h1>",
             f'<p class="soft">{html.escape(headline(facts.study))}, space {html.escape(facts.study.space)}</p>',
-            _tiles(facts),
-            _notes(facts),
-            _parameters(facts),
+            sections.tiles(facts),
+            sections.notes(facts),
+            sections.parameters(facts),
             *figures,
-            _failures(records),
-            _about(facts),
-            _trials(facts, records),
-            _copy(summary_markdown),
+            sections.failures(records),
+            sections.about(facts),
+            sections.trials(facts, records),
+            sections.copy(summary_markdown),
         )
     )
     return (
@@ -161,30 +202,53 @@ def warm_up() -> None:
 
 
 def _draw(study: optuna.Study) -> tuple[str, list[str]]:
-    """The script that the figures need, and one block of HTML for each figure."""
+    """The script that the figures need, and one block of HTML for each kind of figure."""
     blocks, drawn = [], False
-    for function, height, caption in _FIGURES:
-        name = function.__name__.removeprefix("plot_")
-        heading = name.replace("_", " ").capitalize()
+    for function, height, caption, heading in _FIGURES:
+        name = function.__name__.strip("_").removeprefix("plot_")
         try:
-            figure = function(study)
-            heading = figure.layout.title.text or heading
-            if figure.data:
-                inside, drawn = _chart(figure, name, height), True
-            else:  # only a sentence that says why
-                inside, caption = (
-                    f'<p class="soft">{html.escape(html.unescape(figure.layout.annotations[0].text))}</p>',
-                    "",
-                )
+            found = function(study)
+            several = isinstance(found, list)
+            if several and not found:
+                blocks.append("")
+                continue
+            if not several:
+                heading = found.layout.title.text or name
+            inside = [
+                _inside(figure, name if not several else f"{name}-{i}", height, titled=several and len(found) > 1)
+                for i, figure in enumerate(found if several else [found])
+            ]
+            drawn = drawn or any(has_data for _, has_data in inside)
+            content = "".join(text for text, _ in inside)
+            content = f'<div class="grid">{content}</div>' if len(inside) > 1 else content
+            caption = (_words(found) or caption) if any(has_data for _, has_data in inside) else ""
         except Exception as error:  # the page is worth more than one of its figures
             reason = html.escape(f"{type(error).__name__}: {error}")
-            inside, caption = f'<p class="soft">This figure could not be drawn. {reason}</p>', ""
+            content, caption = f'<p class="soft">This figure could not be drawn. {reason}</p>', ""
+            heading = heading or name.replace("_", " ").capitalize()
         words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-        blocks.append(f"<section><h2>{html.escape(heading)}</h2><figure>{inside}{words}</figure></section>")
+        blocks.append(f"<section><h2>{html.escape(heading)}</h2><figure>{content}{words}</figure></section>")
     if not drawn:
         return "", blocks
     offline = require("plotly.offline", pip="plotly", needed_for="Drawing figures")
     return f"<script>{offline.get_plotlyjs()}</script>", blocks
+
+
+def _words(found: Any) -> str:
+    """A caption that a figure brings itself."""
+    meta = None if isinstance(found, list) else found.layout.meta
+    return str(meta.get("words", "")) if meta else ""
+
+
+def _inside(figure: Any, name: str, height: int, *, titled: bool) -> tuple[str, bool]:
+    """A figure as HTML, and whether it is one: an empty figure is only a sentence that says why."""
+    title = html.escape(html.unescape(figure.layout.title.text or "")) if titled else ""
+    head = f"<h3>{title}</h3>" if title else ""
+    if figure.data:
+        content = _chart(figure, name, height)
+    else:
+        content = f'<p class="soft">{html.escape(html.unescape(figure.layout.annotations[0].text))}</p>'
+    return f"<div>{head}{content}</div>" if titled else content, bool(figure.data)
 
 
 def _chart(figure: Any, name: str, height: int) -> str:
@@ -195,8 +259,12 @@ def _chart(figure: Any, name: str, height: int) -> str:
         height = 70 + 26 * len(figure.data[0].y)
     elif name == "folds":
         height = 150 + 34 * min(12, len(figure.data[-1].y))
-    legend = any(trace.name for trace in figure.data)
-    figure.update_layout(title=None, margin={"t": 46 if legend else 8}, height=height)
+    elif name == "time":
+        height = 110 + 34 * len(figure.data[0].y)
+    legend = any(trace.name and trace.showlegend is not False for trace in figure.data) and not name.startswith(
+        "slices"
+    )
+    figure.update_layout(title=None, margin={"t": 46 if legend else 8}, height=height, showlegend=legend)
     chart = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
@@ -206,133 +274,3 @@ def _chart(figure: Any, name: str, height: int) -> str:
         config={"responsive": True, "displayModeBar": False},
     )
     return f'<div class="wide"><div class="chart" style="width:{width}">{chart}</div></div>'
-
-
-def _tiles(facts: SummaryFacts) -> str:
-    study, best = facts.study, facts.best
-    better = "lower" if study.direction == "minimize" else "higher"
-    tiles = []
-    if best is not None:
-        score = format_estimate(best.score, standard_error(best.fold_scores))
-        tiles.append((score, f"{study.metric} ({better} is better), {study.folds}"))
-    if facts.gain is not None and best is not None:
-        gain = f"+{format_estimate(*facts.gain)}" if facts.gain[0] > 0 else format_estimate(*facts.gain)
-        words = "the default itself is the best" if best.kind == "baseline" else verdict(*facts.gain)
-        tiles.append((gain, f"gain over the library's default, paired by fold: {words}"))
-    states = ", ".join(f"{facts.counts[s]} {s}" for s in STATES if facts.counts.get(s))
-    tiles.append(
-        (f"{sum(facts.counts.values())} trials", f"{states or 'none finished'}, {format_seconds(facts.seconds)}")
-    )
-    cells = (f'<div class="tile"><b>{html.escape(a)}</b><span>{html.escape(b)}</span></div>' for a, b in tiles)
-    return f'<div class="tiles">{"".join(cells)}</div>'
-
-
-def _notes(facts: SummaryFacts) -> str:
-    notes = list(facts.warnings)
-    if facts.gain is not None and facts.best is not None and facts.best.kind != "baseline":
-        gain, error = facts.gain
-        if error is None or gain <= 2 * error:
-            notes.insert(0, f"Gain over the library's default: {verdict(gain, error)}.")
-    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    return f'<ul class="notes">{items}</ul>' if items else ""
-
-
-def _parameters(facts: SummaryFacts) -> str:
-    if facts.best is None:
-        return ""
-    rows = (_row(row) for row in parameter_rows(facts))
-    head = _row(("parameter", "best", "library default"), cell="th")
-    where = "the library's default" if facts.best.kind == "baseline" else f"trial {facts.best.number}"
-    note = (
-        f"From {where}. Chosen as the best of {facts.counts.get('complete', 0)}, its score is a little optimistic: "
-        "rows that took no part in the tuning tell what to expect."
-    )
-    return (
-        f'<h2>Best parameters</h2><div class="wide"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody>'
-        f'</table></div><p class="soft">{html.escape(note)}</p>'
-    )
-
-
-def _failures(records: Sequence[TrialRecord]) -> str:
-    errors = Counter((r.error or "No traceback was recorded.").strip() for r in records if r.error)
-    if not errors:
-        return ""
-    parts = ["<h2>Failed trials</h2>"]
-    for error, times in errors.most_common(5):
-        last = html.escape(error.splitlines()[-1] if error else "")
-        parts.append(f"<details><summary>{times} x {last}</summary><pre>{html.escape(error)}</pre></details>")
-    return "".join(parts)
-
-
-def _about(facts: SummaryFacts) -> str:
-    study = facts.study
-    started = datetime.datetime.fromtimestamp(study.started_at / 1000, datetime.UTC)
-    seed = f"{study.seed}" if study.seed is not None else f"none given; drawn: {study.study_seed}"
-    rows = [
-        ("plan", study.plan),
-        ("space", f"{study.space}, version {study.space_version}"),
-        ("folds", f"{study.folds} ({study.folds_fingerprint})" if study.folds_fingerprint else study.folds),
-        ("sampler", study.sampler),
-        ("pruner", study.pruner),
-        ("seed", seed),
-        ("cores", str(study.n_jobs)),
-        ("data", study.data_fingerprint),
-        ("versions", ", ".join(f"{package} {version}" for package, version in study.versions.items())),
-        ("started", f"{started:%Y-%m-%d %H:%M} UTC" if study.started_at else ""),
-        ("study", study.uid),
-    ]
-    cells = "".join(_row(row) for row in rows if row[1])
-    return f'<h2>How it was tuned</h2><table class="facts"><tbody>{cells}</tbody></table>'
-
-
-def _trials(facts: SummaryFacts, records: Sequence[TrialRecord]) -> str:
-    if not records:
-        return ""
-    sign = 1.0 if facts.study.direction == "minimize" else -1.0
-    order = {"complete": 0, "pruned": 1, "failed": 2}
-
-    def rank(record: TrialRecord) -> tuple[int, float, int]:
-        score = record.score if record.state == "complete" else None
-        known = score is not None and math.isfinite(score)
-        return order.get(record.state, 3), sign * score if known and score is not None else math.inf, record.number
-
-    shown = sorted(records, key=rank)[:MAX_ROWS]
-    names = list(dict.fromkeys(name for record in shown for name in record.sampled))
-    labels = ("trial", "state", "score", "folds", "rounds", "seconds", "origin", *names)
-    rows = []
-    for r in shown:
-        score = r.score if r.state == "complete" else r.partial_score
-        state = f"{r.state} ({r.reason})" if r.reason else r.state
-        if r.duplicate_of is not None:
-            state += f", as trial {r.duplicate_of}"
-        cells = (
-            str(r.number),
-            state,
-            format_score(score),
-            f"{len(r.fold_scores)}/{r.n_folds}" if r.n_folds else "-",
-            str(r.rounds or "-"),
-            f"{sum(r.seconds.values()):.1f}",
-            r.provenance or r.kind,
-            *(format_value(r.params[name]) if name in r.params else "-" for name in names),
-        )
-        kind = "best" if facts.best is not None and r.number == facts.best.number else "muted" * (r.state != "complete")
-        rows.append(_row(cells, kind=kind))
-    total = len(records)
-    words = f"The {len(shown)} best of {total:,}, " if total > len(shown) else ""
-    return (
-        f'<h2>Trials</h2><p class="soft">{words or "Best first"}{"best first" if words else ""}. A pruned trial shows '
-        f'the score of the folds it ran.</p><div class="wide"><table><thead>{_row(labels, cell="th")}</thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _copy(text: str) -> str:
-    if not text:
-        return ""
-    return f"<details><summary>Summary to copy, in Markdown</summary><pre>{html.escape(text)}</pre></details>"
-
-
-def _row(cells: Iterable[str], *, cell: str = "td", kind: str = "") -> str:
-    first, *rest = (html.escape(text) for text in cells)
-    others = "".join(f"<{cell}>{text}</{cell}>" for text in rest)
-    return f"<tr{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}><th>{first}</th>{others}</tr>"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gbtune.diagnostics import Diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.records import Direction, StudyRecord, TrialRecord
 
@@ -41,6 +42,10 @@ class SummaryFacts:
         Whole sentences.
     run_url, run_id, model_uri, tracking_uri, registered : str or None
         Where MLflow has it; `registered` is for people, e.g. ``"churn, version 3"``.
+    importances : mapping of str to float
+        As in `StudyOutcome`.
+    diagnostics : Diagnostics or None
+        What the best trial's predictions show.
 
     Examples
     --------
@@ -66,6 +71,8 @@ class SummaryFacts:
     model_uri: str | None = None
     tracking_uri: str | None = None
     registered: str | None = None
+    importances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
 
     @property
     def gain(self) -> tuple[float, float | None] | None:
@@ -246,6 +253,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
     states = [f"{facts.counts[state]} {state}" for state in STATES if facts.counts.get(state)]
     total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))
+    if facts.importances:
+        rows.append(("mattered", mattered(facts.importances)))
     if facts.run_url or facts.run_id:
         rows.append(("MLflow", facts.run_url or f"run {facts.run_id}"))
     if facts.registered:
@@ -254,6 +263,27 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
         first = f'mlflow.set_tracking_uri("{facts.tracking_uri}"); ' if facts.tracking_uri else ""
         rows.append(("load", f'{first}mlflow.pyfunc.load_model("{facts.model_uri}")'))
     return rows
+
+
+def mattered(importances: Mapping[str, float]) -> str:
+    """Return the parameters that mattered most, with their shares; three at most.
+
+    Examples
+    --------
+    >>> from gbtune.summary import mattered
+    >>> mattered({"learning_rate": 0.61, "max_depth": 0.2, "subsample": 0.1, "gamma": 0.09})
+    'learning_rate 61 %, max_depth 20 %, subsample 10 %'
+    """
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(importances.items())[:3])
+
+
+def reproduce_words(study: StudyRecord) -> str:
+    """Return with what a study is run again, beside its call; empty for a study that no call ran."""
+    if not study.call:
+        return ""
+    seed = f"seed {study.seed}" if study.seed is not None else f"a drawn seed ({study.study_seed})"
+    data = f", data {study.data_fingerprint}" if study.data_fingerprint else ""
+    return f"{seed}{data}"
 
 
 def summary_text(facts: SummaryFacts) -> str:
@@ -289,7 +319,9 @@ def summary_markdown(facts: SummaryFacts) -> str:
     | trials | 2: 2 failed, in 1.5 s |
     """
     blocks = [f"**{_markdown(headline(facts.study))}**"]
-    cells = [(label, f"`{words}`" if label == "load" else _markdown(words)) for label, words in summary_rows(facts)]
+    cells = [(label, _code(words) if label == "load" else _markdown(words)) for label, words in summary_rows(facts)]
+    if facts.study.call:
+        cells.append(("reproduce", f"{_code(facts.study.call)} with {_markdown(reproduce_words(facts.study))}"))
     blocks.append("\n".join(["| | |", "|---|---|", *(f"| {label} | {words} |" for label, words in cells)]))
     if facts.best_params:
         table = [f"| {' | '.join(map(_markdown, row))} |" for row in parameter_rows(facts)]
@@ -345,6 +377,11 @@ def _markdown(text: str) -> str:
     for character in "\\|`*[]":
         text = text.replace(character, f"\\{character}")
     return text.replace("<", "&lt;").replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    """Return text as a code span of a table cell; what would end the span or the cell is kept as plain text."""
+    return _markdown(text) if "`" in text or "\n" in text else f"`{text.replace('|', chr(92) + '|')}`"
 
 
 def plural(n: int, noun: str) -> str:

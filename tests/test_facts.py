@@ -7,7 +7,7 @@ import pytest
 from test_plots import new_study, study_by_hand
 
 from gbtune.errors import InvalidArgument
-from gbtune.facts import best_record, collect_facts, read_records
+from gbtune.facts import ReadStudy, best_record, collect_facts, parameter_importances, read_records
 from gbtune.records import TRIAL_KEY, Direction, TrialRecord
 
 
@@ -125,3 +125,16 @@ def test_a_score_that_still_improves_at_the_last_round_is_pointed_out(changes, w
     record = TrialRecord(0, "complete", {}, score=0.4, rounds=200, rounds_grown=(200, 200))
     told(study, dataclasses.replace(record, **changes), {})
     assert any("still improving" in warning for warning in collect_facts(study).warnings) is warned
+
+
+def test_importances_are_shares_the_largest_first_and_computed_once(monkeypatch):
+    study = ReadStudy(study_by_hand(40))
+    found, reason = parameter_importances(study)
+    assert sum(found.values()) == pytest.approx(1) and reason == ""
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    monkeypatch.setattr(optuna.importance, "get_param_importances", None)  # a second time would fail
+    assert parameter_importances(ReadStudy(study))[0] == collect_facts(study).importances == found
+
+
+def test_importances_of_a_short_study_are_empty():
+    assert collect_facts(study_by_hand(5)).importances == {}

@@ -8,17 +8,23 @@ import numpy as np
 import optuna
 import pytest
 
+from gbtune.diagnostics import DIAGNOSTICS_KEY, Diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.plots import (
+    plot_calibration,
+    plot_confusion,
     plot_folds,
     plot_history,
     plot_importance,
     plot_learning_curves,
     plot_parallel_coordinates,
+    plot_residuals,
+    plot_slice,
+    plot_time,
 )
 from gbtune.records import STUDY_KEY, TRIAL_KEY, Direction, StudyRecord, TrialRecord
 
-PLOTS = [plot_history, plot_importance, plot_parallel_coordinates, plot_learning_curves, plot_folds]
+PLOTS = [plot_history, plot_importance, plot_parallel_coordinates, plot_learning_curves, plot_folds, plot_time]
 START = 1_700_000_000_000
 
 
@@ -275,3 +281,77 @@ def test_names_and_values_are_escaped_for_plotly():
     for plot in PLOTS:
         drawn = json.dumps(plot(study).to_plotly_json(), default=list)
         assert not any(tag in drawn for tag in ("<i>", "<u>", "<b>m"))
+
+
+def test_a_slice_has_every_scored_trial_of_its_parameter_on_the_samplers_scale(study):
+    figure = plot_slice(study, "learning_rate")
+    trace = {t.name: t for t in figure.data}
+    sampled = [t for t in study.trials if "learning_rate" in t.params and t.state.name != "FAIL"]
+    assert sum(len(t.x) for t in figure.data) == len(sampled)
+    assert list(trace["best"].customdata) == [study.best_trial.number]
+    assert figure.layout.xaxis.type == "log"
+    assert plot_slice(study, "max_depth").layout.xaxis.type is None
+    words = plot_slice(study, "grow_policy")
+    assert words.layout.xaxis.type == "category"
+    assert set(words.data[1].x) <= {"depthwise", "lossguide"}
+
+
+def test_a_slice_without_trials_says_so(study):
+    assert reason(plot_slice(study, "<b>gamma</b>")) == "No trial with &lt;b&gt;gamma&lt;/b&gt; has a score."
+
+
+def test_the_time_is_summed_by_phase_and_state(study):
+    figure = plot_time(study)
+    rows = dict(zip(figure.data[0].y, zip(*[t.x for t in figure.data], strict=True), strict=True))
+    assert set(rows) == {"1 library default", "18 complete", "20 pruned", "1 failed"}
+    assert sum(rows["1 library default"]) == pytest.approx(2.5, abs=0.05)  # each trial by hand lasts 2.5 s
+    assert sum(rows["20 pruned"]) >= 20 * 2.5 - 1e-6
+    assert all(seconds >= 0 for row in rows.values() for seconds in row)
+    assert "of work in 1 min 40 s on 1 core." in figure.layout.meta["words"]
+
+
+def test_the_refit_is_part_of_the_time():
+    study = study_by_hand(6)
+    study.set_user_attr(DIAGNOSTICS_KEY, Diagnostics(0, "binary", refit_seconds=3.5).to_json())
+    assert plot_time(study).data[0].x[-1] == 3.5
+
+
+PREDICTIONS = [plot_confusion, plot_calibration, plot_residuals]
+
+
+def with_diagnostics(**fields: object) -> optuna.Study:
+    study = study_by_hand(6)
+    study.set_user_attr(DIAGNOSTICS_KEY, Diagnostics(1, **fields).to_json())  # type: ignore[arg-type]
+    return study
+
+
+@pytest.mark.parametrize("plot", PREDICTIONS)
+def test_figures_of_predictions_say_why_there_are_none(plot):
+    assert "gbtune.tune stores" in reason(plot(study_by_hand(6)))
+    assert reason(plot(with_diagnostics(task="binary", missing="No <time>."))) == "No &lt;time&gt;."
+    with pytest.raises(InvalidArgument, match="gbtune:study"):
+        plot(optuna.create_study())
+
+
+def test_the_confusion_matrix_shows_counts_and_colours_shares_of_the_actual_class():
+    long = "a class of a very long name"
+    figure = plot_confusion(
+        with_diagnostics(
+            task="multiclass", classes=(long, long + " too", "<i>"), confusion=((8, 2, 0), (1, 9, 0), (0, 0, 0))
+        )
+    )
+    cells = figure.data[0]
+    assert cells.text[0] == ["8", "2", "0"]
+    np.testing.assert_allclose(cells.z, [[0.8, 0.2, 0], [0.1, 0.9, 0], [0, 0, 0]])
+    assert len(set(cells.x)) == 3 and "&lt;i&gt;" in cells.x, "equal beginnings are told apart"
+    assert cells.customdata[0][1][2] == long and cells.customdata[0][1][1] == f"{long} too"
+
+
+def test_calibration_has_intervals_within_zero_and_one():
+    figure = plot_calibration(
+        with_diagnostics(task="binary", classes=("no", "yes"), calibration=((0.01, 0.0, 20), (0.9, 1.0, 20)))
+    )
+    drawn = figure.data[-1]
+    assert (np.asarray(drawn.y) + drawn.error_y.array <= 1 + 1e-9).all()
+    assert (np.asarray(drawn.y) - drawn.error_y.arrayminus >= -1e-9).all()
+    assert drawn.error_y.array[0] == pytest.approx(0.161, abs=0.001)  # Wilson's upper end of 0 of 20

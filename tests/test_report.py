@@ -8,11 +8,13 @@ import pytest
 from test_plots import new_study, study_by_hand
 
 from gbtune import report
+from gbtune.diagnostics import DIAGNOSTICS_KEY, Diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.records import TRIAL_KEY, TrialRecord
-from gbtune.report import MAX_ROWS, render_report
+from gbtune.report import render_report
+from gbtune.report_sections import MAX_ROWS
 
-FIGURES = {"history", "folds", "learning_curves", "importance", "parallel_coordinates"}
+FIGURES = {"time", "slices-0", "slices-5", "history", "folds", "learning_curves", "importance", "parallel_coordinates"}
 
 
 class _Page(html.parser.HTMLParser):
@@ -113,7 +115,7 @@ def test_a_figure_that_fails_leaves_its_place_and_the_rest(monkeypatch):
     def plot_broken(study: optuna.Study) -> object:
         raise RuntimeError("no <luck>")
 
-    monkeypatch.setattr(report, "_FIGURES", ((plot_broken, 300, "never seen"), *report._FIGURES[1:]))
+    monkeypatch.setattr(report, "_FIGURES", ((plot_broken, 300, "never seen", ""), *report._FIGURES[1:]))
     parsed = _Page(render_report(study_by_hand(12)))
     assert "This figure could not be drawn. RuntimeError: no <luck>" in parsed.text
     assert "never seen" not in parsed.text
@@ -124,7 +126,7 @@ def test_without_any_figure_the_page_is_small_and_still_says_everything(monkeypa
     def plot_broken(study: optuna.Study) -> object:
         raise RuntimeError("no plotly")
 
-    monkeypatch.setattr(report, "_FIGURES", ((plot_broken, 300, ""),))
+    monkeypatch.setattr(report, "_FIGURES", ((plot_broken, 300, "", ""),))
     page = render_report(study_by_hand(12))
     assert len(page) < 50_000
     assert "Best parameters" in page
@@ -178,3 +180,60 @@ def test_the_table_of_trials_holds_the_best_rows_of_a_long_study():
 def test_a_study_that_is_not_ours_is_refused():
     with pytest.raises(InvalidArgument, match="gbtune:study"):
         render_report(optuna.create_study())
+
+
+def reported(diagnostics: Diagnostics, **changes: object) -> _Page:
+    study = new_study(**changes)  # type: ignore[arg-type]
+    for number in range(3):
+        record = TrialRecord(number, "complete", {}, score=0.5 - number / 10, fold_scores=(0.5 - number / 10,))
+        trial = study.ask()
+        trial.set_user_attr(TRIAL_KEY, record.to_json())
+        study.tell(trial, record.score)
+    study.set_user_attr(DIAGNOSTICS_KEY, diagnostics.to_json())
+    return _Page(render_report(study))
+
+
+SLICES = (
+    ("town", "<b>Hull</b>", 80, 0.45, 0.02),
+    ("age", "above 30 to 50", 90, 0.31, 0.02),
+    ("town", "York", 70, 0.2, 0.1),
+)
+
+
+def test_the_page_shows_the_predictions_that_fit_the_task_and_the_worst_slices():
+    found = Diagnostics(2, "binary", 300, score=0.3, classes=("no", "yes"), confusion=((150, 10), (20, 120)),
+                        calibration=((0.1, 0.1, 150), (0.9, 0.9, 150)), slices=SLICES, n_slices=9)  # fmt: skip
+    page = reported(found)
+    ids = {attrs.get("id") for _, attrs in page.tags}
+    assert {"figure-predictions-0", "figure-predictions-1"} <= ids
+    rows = page.text[page.text.index("log_loss by slice of the data") :]
+    assert rows.index("town: <b>Hull</b>") < rows.index("age: above 30 to 50") < rows.index("town: York")
+    for words in (
+        "0.450 ± 0.020",
+        "+0.15",
+        "beyond noise",
+        "within noise",
+        "better",
+        "Of 9 slices of at least 30 rows",
+    ):
+        assert words in rows
+
+
+def test_of_a_regression_the_page_shows_residuals():
+    found = Diagnostics(2, "regression", 300, score=0.3, residuals=((1.0, 0.1),), quantiles=(-1, -0.5, 0, 0.5, 1))
+    page = reported(found, metric="rmse", task="regression")
+    assert "figure-predictions-0" in {attrs.get("id") for _, attrs in page.tags}
+    assert "by slice" not in page.text
+
+
+def test_the_page_says_why_there_are_no_predictions():
+    assert "No time <left>." in reported(Diagnostics(2, "binary", missing="No time <left>.")).text
+
+
+def test_a_study_without_stored_predictions_has_no_section_of_them(page):
+    assert "held out" not in _Page(page).text
+
+
+def test_the_page_says_how_to_find_the_same_again():
+    page = reported(Diagnostics(2, "binary"), call="tune_xgb(X, y, space='<mine>')", data_fingerprint="abc123")
+    assert "To find the same again: tune_xgb(X, y, space='<mine>') with seed 0, data abc123." in page.text

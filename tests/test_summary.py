@@ -212,3 +212,14 @@ def test_what_comes_from_data_is_escaped_in_html_and_markdown():
     assert "<" not in note
     table = [line for line in note.splitlines() if line.startswith("|")]
     assert all(line.replace("\\|", "").count("|") in (3, 4) for line in table)
+
+
+def test_what_mattered_is_said_everywhere_and_how_to_run_it_again_in_the_note_alone():
+    study = study_record(call="tune_xgb(X, y, space='a|b')", data_fingerprint="abc123")
+    facts = dataclasses.replace(FACTS, study=study, importances={"a": 0.61, "b": 0.2, "c": 0.12, "d": 0.07})
+    for words in (summary_text(facts), summary_html(facts), summary_markdown(facts)):
+        assert "a 61 %, b 20 %, c 12 %" in words
+    assert "| reproduce | `tune_xgb(X, y, space='a\\|b')` with seed 0, data abc123 |" in summary_markdown(facts)
+    assert "reproduce" not in summary_text(facts)
+    drawn = dataclasses.replace(study, seed=None, study_seed=77)
+    assert "with a drawn seed (77)" in summary_markdown(dataclasses.replace(facts, study=drawn))

@@ -117,13 +117,16 @@ class ProcessEvaluator:
         Exception
             What the family or a metric raised in the worker; its cause shows the traceback there.
         """
-        limits = self.evaluator
-        call = Call(dict(params), seed, len(limits.folds), rounds or limits.rounds, schedule, workers, bool(report))
+        limits, held_out = self.evaluator, self.evaluator.held_out
+        bar = None if held_out is None else held_out.bar
+        call = Call(
+            dict(params), seed, len(limits.folds), rounds or limits.rounds, schedule, workers, bool(report), bar
+        )
         worker, reason = self._pool.borrow(interrupted, params)
         if worker is None:  # before the first round
             return CVResult("stopped", reason, None, None, (), 0, ())
         try:
-            return worker.run(call, report, interrupted)
+            return worker.run(call, report, interrupted, held_out)
         finally:
             self._pool.take_back(worker)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gbtune.errors import WorkerDied
 from gbtune.evaluation import Report
+from gbtune.held_out import BestHeldOut
 from gbtune.interpreter import start_interpreter
 from gbtune.isolation.data_file import DataFile
 from gbtune.isolation.worker import Call, Setup
@@ -59,7 +60,13 @@ class Worker:
             self.was_ready = message is not None
         return None
 
-    def run(self, call: Call, report: Report | None, interrupted: Callable[[], str | None]) -> CVResult:
+    def run(
+        self,
+        call: Call,
+        report: Report | None,
+        interrupted: Callable[[], str | None],
+        held_out: BestHeldOut | None = None,
+    ) -> CVResult:
         """Have one call answered. `free` says afterwards whether it may have another."""
         self.free, told = False, False
         self._send(call, call.params)
@@ -78,6 +85,9 @@ class Worker:
                 except Exception as error:
                     failed, answer = error, ("abandon", False)
                 self._send(answer, call.params)
+                continue
+            if kind == "held_out" and held_out is not None:
+                held_out.take(content)
                 continue
             self.free = True
             if failed is not None:

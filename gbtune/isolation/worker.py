@@ -5,8 +5,9 @@ round, and so that the process ends when its parent does, whatever it is doing.
 
 Messages from the parent, in order: one `Setup`, then any number of `Call`; during a call ``("answer", prune)`` to each
 report, ``("abandon", None)`` instead when the parent's report raised, and ``("interrupt", reason)``.
-Messages to the parent: ``("ready", None)`` once; then per call any number of ``("report", (step, value, fold_scores))``
-and one of ``("result", CVResult)``, ``("error", Failure)``, ``("abandoned", None)``.
+Messages to the parent: ``("ready", None)`` once; then per call any number of
+``("report", (step, value, fold_scores))``, ``("held_out", HeldOut)`` if the call set a bar and it was passed, and one
+of ``("result", CVResult)``, ``("error", Failure)``, ``("abandoned", None)``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import cloudpickle
 
 from gbtune.errors import GbtuneError
 from gbtune.evaluation import Evaluator, Rounds, Schedule
+from gbtune.held_out import BestHeldOut
 
 PARENT_CHECK_SECONDS = 0.5
 """The closed connection tells that the parent is gone, unless a process that it forked holds it open."""
@@ -53,7 +55,7 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """The arguments of one `Evaluator.evaluate`."""
+    """The arguments of one `Evaluator.evaluate`, and the loss below which its predictions are wanted."""
 
     params: Mapping[str, Any]
     seed: int
@@ -62,6 +64,7 @@ class Call:
     schedule: Schedule
     workers: int
     reports: bool
+    bar: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,8 +193,10 @@ def _evaluator(setup: Setup) -> Evaluator:
 
 
 def _answer(evaluator: Evaluator, call: Call, parent: _Parent) -> tuple[str, Any]:
+    limited = evaluator.limited(call.n_folds, call.rounds)
+    limited.held_out = None if call.bar is None else BestHeldOut(call.bar)
     try:
-        result = evaluator.limited(call.n_folds, call.rounds).evaluate(
+        result = limited.evaluate(
             call.params,
             seed=call.seed,
             report=parent.report if call.reports else None,
@@ -203,4 +208,6 @@ def _answer(evaluator: Evaluator, call: Call, parent: _Parent) -> tuple[str, Any
         return "abandoned", None
     except Exception as error:
         return "error", Failure.of(error)
+    if limited.held_out is not None and limited.held_out.found is not None:
+        parent.connection.send(("held_out", limited.held_out.found))
     return "result", result
