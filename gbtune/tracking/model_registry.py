@@ -28,6 +28,8 @@ from gbtune.tracking.artifacts import json_text
 from gbtune.tracking.projection import param_text
 from gbtune.tracking.store import Store
 
+CHAMPION, DECISION = "champion", "gbtune.promotion"
+"""An alias; a tag of versions: see `gbtune.tracking.champions`."""
 BUILT_IN = ("xgboost", "lightgbm")
 """Families that `model_script` loads by itself."""
 
@@ -153,7 +155,7 @@ def save_pyfunc(bundle: ModelBundle, path: Path, *, model: Any = None, run_id: s
             input_example=_example(bundle),
             pip_requirements=_requirements(bundle),
             uv_project_path=nothing,  # otherwise the caller's pyproject.toml and uv.lock travel with the model
-            metadata={"gbtune": {"family": bundle.family, "task": bundle.task, "classes": _classes(bundle)}},
+            metadata={"gbtune": _about(bundle)},
         )
 
 
@@ -185,12 +187,32 @@ def signature(bundle: ModelBundle) -> Any:
     return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(AnyType())]), params=params)
 
 
+def versions_of(store: Store, name: str) -> list[Any]:
+    """Return all versions of a registered model, the oldest first; none if there is no such model."""
+    quote = '"' if "'" in name else "'"
+    found: list[Any] = []
+    token = None
+    while True:
+        page = store.client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version))
+
+
 def register_model(
-    store: Store, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
+    store: Store,
+    name: str,
+    *,
+    model_id: str,
+    run_id: str,
+    tags: Mapping[str, str],
+    description: str,
+    promote: bool = True,
 ) -> str:
     """Register a logged model as a new version and return the version.
 
-    It gets the alias ``challenger``; if the name has no ``champion`` yet, that too. Registering
+    It gets the alias ``challenger``; if the name has no ``champion`` yet and `promote` is true, that too. Registering
     the same logged model again returns its version.
     """
     from mlflow.exceptions import MlflowException
@@ -201,13 +223,7 @@ def register_model(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    quote = '"' if "'" in name else "'"
-    known = [
-        version
-        for version in client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000)
-        if version.tags.get("gbtune.model_id") == model_id
-    ]
-    known.sort(key=lambda version: int(version.version))
+    known = [version for version in versions_of(store, name) if version.tags.get("gbtune.model_id") == model_id]
     for later in known[1:]:  # from a request that a hung server carried out after all
         client.delete_model_version(name, later.version)
     if known:
@@ -225,8 +241,15 @@ def register_model(
             await_creation_for=10,
         )
     client.set_registered_model_alias(name, "challenger", registered.version)
-    if "champion" not in client.get_registered_model(name).aliases:
-        client.set_registered_model_alias(name, "champion", registered.version)
+    if promote and CHAMPION not in client.get_registered_model(name).aliases:
+        client.set_registered_model_alias(name, CHAMPION, registered.version)
+        client.set_model_version_tag(
+            name,
+            registered.version,
+            f"{DECISION}.words",
+            f"version {registered.version} of {name!r} is champion: there was no champion",
+        )
+        client.set_model_version_tag(name, registered.version, DECISION, "promoted")
     _link_version(client, model_id, name, str(registered.version))
     return str(registered.version)
 
@@ -249,10 +272,12 @@ def _copy_script(folder: Path) -> Path:
 def write_data(bundle: ModelBundle, folder: Path) -> None:
     """Write what `model_script` reads: the native model file, the columns, the recipe."""
     family = families.get(bundle.family)
-    family.save(bundle.estimator, folder / family.model_file)
+    file = f"native/{family.model_file}"  # in a folder of its own: a family may call its file model.json too
+    (folder / "native").mkdir()
+    family.save(bundle.estimator, folder / file)
     model = {
         "family": bundle.family,
-        "file": family.model_file,
+        "file": file,
         "task": bundle.task,
         "classes": _classes(bundle),
     }
@@ -262,6 +287,18 @@ def write_data(bundle: ModelBundle, folder: Path) -> None:
 
 def _classes(bundle: ModelBundle) -> list[Any]:
     return [label.item() if hasattr(label, "item") else label for label in bundle.classes]
+
+
+def _about(bundle: ModelBundle) -> dict[str, Any]:
+    """Return what the artifact says of itself; ``version`` is that of the gbtune that wrote it."""
+    return {
+        "family": bundle.family,
+        "task": bundle.task,
+        "classes": _classes(bundle),
+        "version": version("gbtune"),
+        "needs": _requirements(bundle),
+        "needs_gbtune": bundle.family not in BUILT_IN,
+    }
 
 
 def _requirements(bundle: ModelBundle) -> list[str]:

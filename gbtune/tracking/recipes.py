@@ -13,6 +13,7 @@ from typing import Any
 
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.locations import public_uri, resolve_uri, sqlite_path
+from gbtune.tracking.model_registry import versions_of
 from gbtune.tracking.projection import safe_key
 from gbtune.tracking.store import Store, quiet
 
@@ -101,7 +102,7 @@ def _read(store: Store, model_id: str | None, name: str, version: str | None, al
         shown, model_id = f"model {name!r} version {entry.version}", entry.tags.get("gbtune.model_id")
     if model_id is None or "gbtune.recipe" not in entry.tags:
         raise InvalidArgument(f"{shown} was not logged by gbtune, and has no recipe. Give its parameters as a dict.")
-    recipe = _recipe(store, store.client.get_logged_model(model_id).artifact_location)
+    recipe = download_recipe(store, store.client.get_logged_model(model_id).artifact_location)
     score = entry.tags.get(f"gbtune.score.{safe_key(recipe['metric'])}")
     return Recipe(shown, recipe["family"], recipe["params"], recipe["metric"], None if score is None else float(score))
 
@@ -111,14 +112,14 @@ def _version(store: Store, name: str, version: str | None, alias: str | None) ->
         return store.client.get_model_version_by_alias(name, alias)
     if version != "latest":
         return store.client.get_model_version(name, version)
-    quote = '"' if "'" in name else "'"
-    known = store.client.search_model_versions(f"name = {quote}{name}{quote}", max_results=1000)
+    known = versions_of(store, name)
     if not known:
         raise InvalidArgument(f"There is no model {name!r} in the registry {public_uri(store.registry_uri)}.")
     return max(known, key=lambda each: int(each.version))
 
 
-def _recipe(store: Store, location: str) -> dict[str, Any]:
+def download_recipe(store: Store, location: str) -> dict[str, Any]:
+    """Return what ``recipe.json`` holds in the artifacts of a logged model."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     # By its place: MLflow resolves models:/... with the global registry URI, which is the caller's. And by what every
