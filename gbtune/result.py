@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -13,13 +15,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gbtune import families
+from gbtune.display import Frame, in_notebook, open_in_browser, show_in_notebook
 from gbtune.encoding import Encoded, Encoder
 from gbtune.errors import InvalidArgument
 from gbtune.facts import collect_facts, read_records
 from gbtune.records import Receipt, StudyRecord, TrialRecord
+from gbtune.report import render_report
 from gbtune.storage import journal
 from gbtune.study import quiet_optuna
-from gbtune.summary import SummaryFacts, summary_html, summary_text
+from gbtune.summary import SummaryFacts, summary_html, summary_markdown, summary_text
+
+if TYPE_CHECKING:
+    from gbtune.promotion import Promotion
 
 _FORMAT = 1
 _STUDY_FILE = "study.log"
@@ -68,6 +75,8 @@ class TuningResult:
     ) -> None:
         self.study, self.model, self.encoder = study, model, encoder
         self.seconds, self.receipt, self.warnings = seconds, receipt or Receipt(), warnings
+        self.promotion: Promotion | None = None
+        """What became of the registered version: champion or not, and the numbers. None if nothing was decided."""
 
     # -- what was found -------------------------------------------------------------------------------------
 
@@ -82,6 +91,7 @@ class TuningResult:
             run_id=self.receipt.run_id,
             model_uri=self.receipt.model_uri,
             tracking_uri=self.receipt.tracking_uri,
+            registered=None if self.promotion is None else self.promotion.words,
         )
 
     @property
@@ -154,6 +164,72 @@ class TuningResult:
 
     def _repr_html_(self) -> str:
         return summary_html(self.facts)
+
+    # -- looking at it --------------------------------------------------------------------------------------
+
+    def show(self, path: str | Path | None = None, *, height: int = 800) -> Path | None:
+        """Show the study's report: in a notebook below the cell, elsewhere in the browser.
+
+        The report is one HTML page that holds all it needs (about 5 MB: the figures' library is inside), the same
+        that MLflow has as ``report.html``.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to write the page. Default: in a notebook nowhere, elsewhere a new file in the temporary folder.
+        height : int, default 800
+            Of the frame in the notebook, in pixels.
+
+        Returns
+        -------
+        Path or None
+            The file; None if none was written. Where there is no browser, as on a server, the file is all there is,
+            and its name is printed.
+
+        See Also
+        --------
+        save_report : Only writes the page.
+
+        Examples
+        --------
+        >>> import gbtune, tempfile
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> result = gbtune.tune_lgbm(X, y, n_trials=2, tracking=False, progress=False)
+        >>> result.show()  # doctest: +SKIP
+        >>> page = result.save_report(f"{tempfile.mkdtemp()}/report.html")
+        >>> page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+        True
+        """
+        if in_notebook():
+            page = self._report()
+            show_in_notebook(Frame(page, height=height, title=f"Report of {self.study.study_name}"))
+            return None if path is None else _write_page(page, path)
+        if path is None:
+            handle, path = tempfile.mkstemp(prefix="gbtune-report-", suffix=".html")
+            os.close(handle)
+        written = self.save_report(path)
+        if not open_in_browser(written.as_uri()):
+            print(f"There is no browser here. The report is in {written}")
+        return written
+
+    def save_report(self, path: str | Path) -> Path:
+        """Write the study's report, one HTML page that also works as an e-mail attachment.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of the file. Its folder is made if it is missing; a file that is there is replaced.
+
+        Returns
+        -------
+        Path
+            The file, absolute.
+        """
+        return _write_page(self._report(), path)
+
+    def _report(self) -> str:
+        return render_report(self.study, summary_markdown(self.facts))
 
     # -- using it -------------------------------------------------------------------------------------------
 
@@ -275,6 +351,13 @@ class TuningResult:
             receipt=Receipt(**receipt),
             warnings=tuple(about["warnings"]),
         )
+
+
+def _write_page(page: str, path: str | Path) -> Path:
+    written = Path(path).absolute()
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(page, encoding="utf-8")
+    return written
 
 
 def trials_frame(records: list[TrialRecord]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Predict from raw columns with a model tuned by gbtune, without gbtune.
 
-This file is copied into each logged model and is its loader: it needs pandas, numpy and the
+This file is copied into each logged model and is its loader: it needs MLflow, pandas, numpy and the
 boosting library, and reads from the model's data folder
 
 - ``model.json``: family, native model file, task, labels;
@@ -54,8 +54,21 @@ class Predictor:
         -------
         numpy.ndarray, shape (n_rows,) or (n_rows, n_classes)
             Labels (classification), values (regression) or probabilities.
+
+        Raises
+        ------
+        mlflow.exceptions.MlflowException
+            If the rows are not such as in training. MLflow's scoring server answers 400 with the exception's words; of
+            other exceptions it shows a traceback, and not what they say.
         """
-        proba = bool((params or {}).get("proba", False))
+        try:
+            return self._predict(model_input, bool((params or {}).get("proba", False)))
+        except ValueError as error:
+            from mlflow.exceptions import MlflowException
+
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _predict(self, model_input: Any, proba: bool) -> np.ndarray[Any, Any]:
         prediction = np.asarray(self._booster(encode(model_input, self.schema)))
         if self.model["task"] == "regression":
             if proba:

@@ -244,7 +244,7 @@ def test_the_loader_names_missing_and_unexpected_columns() -> None:
 def test_probabilities_of_a_regression_are_refused(tmp_path: Path) -> None:
     X = raw_columns()
     save_pyfunc(Tuned("lightgbm", X, target(X, "numbers")).bundle, tmp_path / "model")
-    with pytest.raises(ValueError, match="leave out proba"):
+    with pytest.raises(mlflow.MlflowException, match="leave out proba"):
         model_script._load_pyfunc(str(tmp_path / "model" / "data" / "model")).predict(X, {"proba": True})
 
 
