@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gbtune import families, pruners, samplers, warm_start
+    from gbtune import families, promotion, pruners, samplers, warm_start
     from gbtune.api import tune, tune_lgbm, tune_xgb
     from gbtune.errors import GbtuneError, GbtuneWarning
     from gbtune.metrics import Metric
@@ -35,6 +35,7 @@ __all__ = [
     "TuningResult",
     "__version__",
     "families",
+    "promotion",
     "pruners",
     "samplers",
     "tune",

@@ -21,6 +21,7 @@ from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
 from gbtune.locations import studies_root, study_folder
 from gbtune.objective import Objective
+from gbtune.promotion import Policy, after_study, check_policy
 from gbtune.result import TuningResult
 from gbtune.storage import open_storage
 from gbtune.study import Clock, open_study, stored_record
@@ -55,6 +56,7 @@ class Arguments(TypedDict, total=False):
     warm_start: Any
     tracking: bool | str | Tracker
     register: str | None
+    promote: Policy
     progress: bool
 
 
@@ -81,6 +83,7 @@ def tune(
     warm_start: Any = None,
     tracking: bool | str | Tracker = True,
     register: str | None = None,
+    promote: Policy = "if_better",
     progress: bool = True,
     **unknown: Any,
 ) -> TuningResult:
@@ -144,7 +147,12 @@ optuna.pruners.BasePruner or None, default "race"
     tracking : bool, str or Tracker, default True
         MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
     register : str, optional
-        Register the model under this name in MLflow.
+        Register the model under this name in MLflow: a new version, with the alias ``challenger``.
+    promote : {"if_better", "always", "never"} or callable, default "if_better"
+        Whether the registered version becomes the champion (the alias ``champion``; the first version does at once).
+        "if_better": its recipe and the champion's are fitted again on fresh folds, and it must be better by more than
+        the paired standard error. A callable gets that comparison and returns whether: see `gbtune.promotion`. This
+        comes after the search, beyond `timeout`: ten trainings on four fifths of the rows.
     progress : bool, default True
         Print the plan and show a progress bar, on stderr.
 
@@ -180,7 +188,7 @@ optuna.pruners.BasePruner or None, default "race"
         raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
     started = time.monotonic()
     budget = _budget(n_trials, timeout, n_jobs, isolation)
-    tracker = _tracker(tracking, register)
+    tracker = _tracker(tracking, register, promote)
     kept = _storage(study, storage, tracker)
     before = stored_record(study, kept)
     objective = Objective(
@@ -242,12 +250,17 @@ optuna.pruners.BasePruner or None, default "race"
         warm_start=sources,
         call=call_words(objective.family.name, arguments, _DEFAULTS),
         register=register,
+        promote=promote != "never",
         progress=progress,
     )
     try:
-        return tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
+        result = tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
     except StartedMeanwhile:  # by another process, with a seed that this one did not know
         return tune(**arguments)
+    result.promotion = after_study(
+        objective, result.receipt, promote, n_jobs=budget.n_jobs, tracker=tracker, progress=progress
+    )
+    return result
 
 
 def tune_xgb(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:
@@ -345,8 +358,11 @@ def usable_cores() -> int:
     return int(cpu_count())
 
 
-def _tracker(tracking: object, register: str | None) -> Tracker | None:
+def _tracker(tracking: object, register: str | None, promote: object) -> Tracker | None:
     check_model_name(register)
+    check_policy(promote)
+    if promote != "if_better" and register is None and getattr(tracking, "register", None) is None:
+        raise InvalidArgument(f"promote={promote!r} needs a registered model: add register='a name'.")
     if tracking is False or tracking is None:
         if register is not None:
             raise InvalidArgument(f"register={register!r} needs a tracker: set tracking=True, a URI or a Tracker.")

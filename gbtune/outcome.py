@@ -10,6 +10,7 @@ import optuna
 
 from gbtune.facts import ReadStudy, collect_facts
 from gbtune.objective import Objective
+from gbtune.recipe import describe_recipe
 from gbtune.records import ModelBundle, StudyOutcome
 from gbtune.report import render_report
 from gbtune.seeds import seed as derive_seed
@@ -24,6 +25,7 @@ def describe_outcome(
     seconds: float | None = None,
     model: ModelBundle | None = None,
     register: str | None = None,
+    promote: bool = True,
     facts: SummaryFacts | None = None,
 ) -> StudyOutcome:
     """Return the outcome of a study that a gbtune objective ran.
@@ -40,6 +42,8 @@ def describe_outcome(
         The fitted model.
     register : str, optional
         Name in the model registry.
+    promote : bool, default True
+        Whether the first version of that name becomes its champion.
     facts : SummaryFacts, optional
         Of the study, where they have been collected already.
 
@@ -69,11 +73,15 @@ def describe_outcome(
         trials=study.records[1],
         model=model,
         ended_at=time.time_ns() // 1_000_000,
+        importances=facts.importances,
         register=register,
+        promote=promote,
     )
 
 
-def bundle_model(objective: Objective, model: Any, example: Any, best_params: Mapping[str, Any]) -> ModelBundle:
+def bundle_model(
+    objective: Objective, model: Any, example: Any, best_params: Mapping[str, Any], *, threads: int = 1
+) -> ModelBundle:
     """Return a fitted model with what it needs to predict from raw columns, and to be fitted again.
 
     Parameters
@@ -86,6 +94,8 @@ def bundle_model(objective: Objective, model: Any, example: Any, best_params: Ma
         A few raw rows.
     best_params : mapping
         What it was fitted with.
+    threads : int, default 1
+        Of the booster while it was fitted.
     """
     data, found = objective.data, versions()
     return ModelBundle(
@@ -100,18 +110,12 @@ def bundle_model(objective: Objective, model: Any, example: Any, best_params: Ma
             for package in (objective.family.extra, "pandas", "numpy", "scipy")
             if package in found
         ),
-        recipe={
-            "family": objective.family.name,
-            "params": dict(best_params),
-            "loss": objective.evaluator.loss,
-            "metric": objective.metric.name,
-            "direction": objective.direction,
-            "seed": derive_seed(objective.study_seed, "booster"),
-            "study_seed": objective.study_seed,
-            "folds": objective.evaluator.folds.description,
-            "folds_fingerprint": objective.evaluator.folds.fingerprint,
-            "data_fingerprint": data.fingerprint,
-            "weighted": data.sample_weight is not None,
-            "versions": found,
-        },
+        recipe=describe_recipe(
+            objective.evaluator,
+            best_params,
+            study_seed=objective.study_seed,
+            seed=derive_seed(objective.study_seed, "booster"),
+            threads=threads,
+            versions=found,
+        ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from gbtune.pruners import protocol_of
 from gbtune.records import STUDY_KEY, Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.report import warm_up
 from gbtune.result import TuningResult
+from gbtune.review import Review, booster_params
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.seeds import seed as derive_seed
@@ -86,6 +88,8 @@ class Tuning:
         The Python call that finds the same again.
     register : str, optional
         Name in the model registry.
+    promote : bool, default True
+        The first version of that name becomes its champion.
     progress : bool, default True
         Print and draw on stderr.
     """
@@ -103,12 +107,13 @@ class Tuning:
         warm_start: Sequence[Source] = (),
         call: str = "",
         register: str | None = None,
+        promote: bool = True,
         progress: bool = True,
     ) -> None:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
-        self.tracker, self.register, self.progress = tracker, register, progress
+        self.tracker, self.register, self.promote, self.progress = tracker, register, promote, progress
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
-        self._warned = False
+        self._warned, self.review = False, Review(objective, study, clock)
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
         large = data.n_rows * data.n_columns >= PARALLEL_REFIT_CELLS
@@ -146,7 +151,9 @@ class Tuning:
                 best = best_record(record, records)
                 if best is None:
                     raise self._nothing_completed(records)
+                started = time.perf_counter()
                 model = self._refit(best)
+                self.review.store(best, model, time.perf_counter() - started)
             except BaseException:
                 self._finish("interrupted" if self.clock.interrupt.is_set() else "failed", None, None)
                 raise
@@ -279,6 +286,7 @@ class Tuning:
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
             workers = self._arrange(self.objective.evaluator)
+            self.review.keep_predictions()
             with self._somewhere(workers):
                 runner = Runner(
                     self.study,
@@ -292,6 +300,7 @@ class Tuning:
                     on_trial=on_trial,
                 )
                 runner.run()
+                self.review.predict_again(record)
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""
@@ -360,10 +369,9 @@ class Tuning:
     # -- after the last trial -------------------------------------------------------------------------------
 
     def _refit(self, best: TrialRecord) -> Any:
-        params = {name: value for name, value in best.params.items() if name != "n_estimators"}
         return self.objective.family.fit(
             self.objective.data,
-            params,
+            booster_params(best),
             best.rounds,
             derive_seed(self.objective.study_seed, "booster"),
             loss=self.objective.evaluator.loss,
@@ -386,8 +394,10 @@ class Tuning:
     def _outcome(self, state: Any, model: Any, example: Any) -> StudyOutcome:
         study = ReadStudy(self.study)
         facts = collect_facts(study, seconds=self.clock.elapsed)
-        bundle = None if model is None else bundle_model(self.objective, model, example, facts.best_params)
-        return describe_outcome(study, state, model=bundle, register=self.register, facts=facts)
+        bundle = None
+        if model is not None:
+            bundle = bundle_model(self.objective, model, example, facts.best_params, threads=self.refit_threads)
+        return describe_outcome(study, state, model=bundle, register=self.register, promote=self.promote, facts=facts)
 
     # -- time -----------------------------------------------------------------------------------------------
 

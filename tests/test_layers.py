@@ -16,10 +16,12 @@ PACKAGE = Path(gbtune.__file__).parent
 # The house, floor by floor: a module imports only from its own floor's earlier modules and from floors below.
 FLOORS: list[set[str]] = [
     {"errors", "json_record", "records", "seeds", "optional", "locations", "interpreter"},
-    {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling"},
-    {"evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking", "views"},
+    {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling", "recipe"},
+    {"held_out", "evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking", "views"},
     {
         "planning",
+        "diagnostics",
+        "cautions",
         "study_record",
         "objective",
         "study",
@@ -28,15 +30,21 @@ FLOORS: list[set[str]] = [
         "facts",
         "figures",
         "axes",
+        "parameter_plots",
+        "prediction_plots",
+        "display",
         "plots",
+        "report_sections",
         "report",
         "progress",
         "result",
         "outcome",
         "earlier",
         "warm_start",
+        "comparison",
+        "promotion",
     },
-    {"tuning", "api"},
+    {"review", "tuning", "api"},
     {"cli"},
 ]
 HOMES = {"mlflow": "tracking", "xgboost": "families/xgboost.py", "lightgbm": "families/lightgbm.py"}
