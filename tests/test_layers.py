@@ -17,7 +17,19 @@ PACKAGE = Path(gbtune.__file__).parent
 FLOORS: list[set[str]] = [
     {"errors", "json_record", "records", "seeds", "optional", "locations", "interpreter"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling", "recipe"},
-    {"held_out", "evaluation", "isolation", "memory", "samplers", "pruners", "storage", "leases", "slots", "tracking", "views"},
+    {
+        "held_out",
+        "evaluation",
+        "isolation",
+        "memory",
+        "samplers",
+        "pruners",
+        "storage",
+        "leases",
+        "slots",
+        "tracking",
+        "views",
+    },
     {
         "planning",
         "diagnostics",

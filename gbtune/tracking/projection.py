@@ -27,6 +27,7 @@ TRIAL_NUMBER = "trial"
 """Metric of a trial: its number, so that MLflow's charts can have it as an axis."""
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_STOPPED_BY = {"race": "the race", "deadline": "the deadline", "interrupt": "an interrupt"}
 _STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 
 
@@ -162,11 +163,8 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
         "gbtune.nonfinite": ", ".join(sorted(points.dropped)),
     }
     if trial.error:
-        last_line = trial.error.strip().splitlines()[-1]
-        tags |= {"gbtune.error": last_line, "mlflow.note.content": _traceback_note(trial.error)}
-    elif trial.provenance:
-        entry = "Portfolio entry: " if trial.kind == "portfolio" else ""
-        tags["mlflow.note.content"] = f"{entry}{trial.provenance}"
+        tags["gbtune.error"] = trial.error.strip().splitlines()[-1]
+    tags["mlflow.note.content"] = _trial_note(study, trial)
     return Projection(
         name=tags["mlflow.runName"],
         status=_STATUS[trial.state],
@@ -362,5 +360,19 @@ def _tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: cut(value) for key, value in tags.items() if value}
 
 
-def _traceback_note(error: str) -> str:
-    return f"```text\n{cut(error.strip(), MAX_TAG - 20)}\n```"
+def _trial_note(study: StudyRecord, trial: TrialRecord) -> str:
+    """Return what a trial's status, parameters and metrics do not say; empty where they say all."""
+    if trial.error:
+        return f"```text\n{cut(trial.error.strip(), MAX_TAG - 20)}\n```"
+    lines = []
+    if trial.state == "pruned":
+        by = _STOPPED_BY.get(trial.reason or "", "its pruner")
+        folds, many = len(trial.fold_scores), "s" if trial.n_folds != 1 else ""
+        after = f"{folds} of {trial.n_folds} fold{many}"
+        if folds == trial.n_folds and trial.rounds_grown:
+            after = f"{max(trial.rounds_grown)} rounds"
+        score = "" if trial.partial_score is None else f": {study.metric} {trial.partial_score:.5g} by then"
+        lines.append(f"Stopped by {by} after {after}{score}." if trial.n_folds else f"Stopped by {by}{score}.")
+    if trial.provenance:
+        lines.append(f"{'Portfolio entry: ' if trial.kind == 'portfolio' else ''}{trial.provenance}")
+    return "\n\n".join(lines)

@@ -287,3 +287,19 @@ assert len(mlflow.search_runs(search_all_experiments=True)) == 1
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("gbtune").experiment_id
     assert len(client.search_runs([experiment])) == 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("trial", "words"),
+    [
+        ({"reason": "race", "fold_scores": (0.7, 0.72)}, "Stopped by the race after 2 of 5 folds: roc_auc 0.71"),
+        ({"reason": "pruner", "fold_scores": (0.7,) * 5, "rounds_grown": (30,) * 5}, "its pruner after 30 rounds: roc"),
+        ({"reason": "deadline", "partial_score": None}, "Stopped by the deadline after 0 of 5 folds."),
+        ({"reason": "race", "provenance": "TabR"}, "0 of 5 folds: roc_auc 0.71 by then.\n\nPortfolio entry: TabR"),
+    ],
+)
+def test_the_page_of_a_pruned_trial_says_what_stopped_it_and_when(trial: dict[str, Any], words: str) -> None:
+    given = {"partial_score": 0.71, "n_folds": 5, "kind": "portfolio", **trial}
+    assert (
+        words in project_trial(kit.example_study(), TrialRecord(3, "pruned", {}, **given)).tags["mlflow.note.content"]
+    )
