@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import ci, overhead, samplers
+from benchmarks.quality import command as quality
 from benchmarks.replay import command as replay
 
 
@@ -28,9 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     asks = commands.add_parser("samplers", help="milliseconds per ask of each sampler; minutes")
     asks.add_argument("--update", action="store_true", help="write the table into docs/samplers.md")
     replay.add_commands(commands)
+    quality.add_commands(commands)
     options = parser.parse_args(arguments)
     if options.command == "replay":
         return replay.run(options)
+    if options.command == "quality":
+        return quality.run(options)
     if options.command == "samplers":
         return samplers.run(update=options.update)
     if options.command == "overhead":
