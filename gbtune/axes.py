@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,20 +97,22 @@ def categorical_axis(name: str, values: Sequence[Any]) -> Axis:
     )
 
 
-def parameter_axes(trials: Sequence[optuna.trial.FrozenTrial]) -> list[Axis]:
+def parameter_axes(trials: Sequence[optuna.trial.FrozenTrial], first: Iterable[str] = ()) -> list[Axis]:
     """Return one axis per sampled parameter, by name.
 
     Parameters
     ----------
     trials : sequence of optuna.trial.FrozenTrial
         In the order of `Axis.places`.
+    first : iterable of str, default ()
+        Parameters whose axes come before the others.
     """
     found: dict[str, list[optuna.distributions.BaseDistribution]] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             found.setdefault(name, []).append(distribution)
     axes = []
-    for name in sorted(found):
+    for name in dict.fromkeys([*(name for name in first if name in found), *sorted(found)]):
         values = [trial.params.get(name) for trial in trials]
         if any(isinstance(d, optuna.distributions.CategoricalDistribution) for d in found[name]):
             axes.append(categorical_axis(name, values))
@@ -125,8 +127,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     Examples
     --------
     >>> from gbtune.axes import log_ticks
-    >>> log_ticks(0.004, 0.3), log_ticks(9, 250)
-    ([0.01, 0.1], [10.0, 20.0, 50.0, 100.0, 200.0])
+    >>> log_ticks(0.001, 0.3), log_ticks(9, 250)
+    ([0.001, 0.01, 0.1], [10.0, 20.0, 50.0, 100.0, 200.0])
     """
     tens = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     ticks = [float(f"{ten:g}") for ten in tens if low <= ten <= high]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 
 from gbtune.cautions import find_warnings
@@ -174,6 +175,35 @@ def collect_facts(
 def best_record(about: StudyRecord, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return the complete trial of the best score (the earliest of equals), or None."""
     return next(iter(ranked(about, records)), None)
+
+
+def shown_score(record: TrialRecord, best: TrialRecord | None) -> float | None:
+    """Return a trial's score as it can be shown beside the others'.
+
+    Folds are not equally hard, and a pruned trial ran some of them only. So it stands where it stood beside the best
+    trial on the folds that both ran: at the best score plus the mean difference on these.
+
+    Parameters
+    ----------
+    record : TrialRecord
+        Complete, pruned or failed.
+    best : TrialRecord or None
+        The best complete trial.
+
+    Examples
+    --------
+    >>> from gbtune.facts import shown_score
+    >>> from gbtune.records import TrialRecord
+    >>> best = TrialRecord(0, "complete", {}, score=0.5, fold_scores=(0.25, 0.75))
+    >>> shown_score(TrialRecord(1, "pruned", {}, partial_score=0.375, fold_scores=(0.375,)), best)
+    0.625
+    """
+    if record.state == "complete":
+        return record.score
+    done = record.fold_scores
+    if best is None or best.score is None or not 0 < len(done) < len(best.fold_scores):
+        return record.partial_score
+    return best.score + float(np.mean(np.subtract(done, best.fold_scores[: len(done)])))
 
 
 def ranked(about: StudyRecord, records: Sequence[TrialRecord]) -> list[TrialRecord]:

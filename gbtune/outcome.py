@@ -69,7 +69,7 @@ def describe_outcome(
         gain=gain,
         gain_se=gain_se,
         summary=summary,
-        report_html=render_report(study, summary) if facts.best is not None else "",
+        report_html=render_report(study, summary, seconds=facts.seconds) if facts.best is not None else "",
         trials=study.records[1],
         model=model,
         ended_at=time.time_ns() // 1_000_000,

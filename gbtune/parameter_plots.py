@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 
 from gbtune.axes import draw_axes, log_ticks, numeric_axis, parameter_axes
-from gbtune.facts import best_record, parameter_importances, read_records, sampled_trials
+from gbtune.facts import best_record, parameter_importances, read_records, sampled_trials, shown_score
 from gbtune.figures import BASELINE, BEST, OTHER, new_figure, padded, plain_range, safe, say
 from gbtune.summary import format_value
 
@@ -110,7 +110,8 @@ def plot_parallel_coordinates(study: optuna.Study) -> Any:
     if len(worst_first) == 1:
         return say(new_figure("Parameters of the trials"), "One trial has nothing to be compared with.")
     # Optuna's own figure would import matplotlib as well, which takes longer than all of these figures.
-    axes = [numeric_axis(about.metric, [trial.value for trial in worst_first]), *parameter_axes(worst_first)]
+    scores = numeric_axis(about.metric, [trial.value for trial in worst_first])
+    axes = [scores, *parameter_axes(worst_first, first=parameter_importances(study)[0])]
     figure = new_figure("Parameters of the trials")
     for i in range(len(worst_first)):
         rank = (i + 1) / len(worst_first)
@@ -166,13 +167,13 @@ def plot_slice(study: optuna.Study, parameter: str) -> Any:
     """
     about, records = read_records(study)
     figure = new_figure(safe(parameter))
-    scored = [(r, r.score if r.state == "complete" else r.partial_score) for r in records if parameter in r.sampled]
+    best = best_record(about, records)
+    scored = [(r, shown_score(r, best)) for r in records if parameter in r.sampled]
     points = [(r, score) for r, score in scored if score is not None and math.isfinite(score)][-MAX_POINTS:]
     points = [(r, score) for r, score in points if r.params.get(parameter) is not None]
     if not points:
         return say(figure, f"No trial with {safe(parameter)} has a score.")
     low, high = plain_range(about, points)
-    best = best_record(about, records)
     values = [r.params[parameter] for r, _ in points]
     words = not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     for name, colour, symbol, chosen in (

@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 
 from gbtune.diagnostics import stored_diagnostics
-from gbtune.facts import best_record, read_records
+from gbtune.facts import best_record, read_records, shown_score
 from gbtune.figures import (
     BASELINE,
     BEST,
@@ -58,7 +58,7 @@ TIME_ROWS = ("library default", "complete", "pruned", "failed", "interrupted")
 def plot_history(study: optuna.Study) -> Any:
     """Draw the score of every trial, the best so far and the baseline.
 
-    Pruned trials are drawn hollow at their partial score: it stems from fewer folds. Scores far
+    Pruned trials are drawn hollow, where they stood beside the best trial on the folds that they ran. Scores far
     worse than the rest sit as triangles on the border of the figure.
 
     Parameters
@@ -91,7 +91,8 @@ def plot_history(study: optuna.Study) -> Any:
     ['complete', 'best so far']
     """
     about, records = read_records(study)
-    shown = [(r, _shown_score(r)) for r in records]
+    best = best_record(about, records)
+    shown = [(r, shown_score(r, best)) for r in records]
     points = [(r, score) for r, score in shown if score is not None and math.isfinite(score)]
     figure = new_figure("Score by trial")
     if not points:
@@ -104,7 +105,7 @@ def plot_history(study: optuna.Study) -> Any:
                 x=[r.number for r, _ in group],
                 y=[min(max(score, low), high) for _, score in group],
                 mode="markers",
-                name="pruned (score of its folds)" if state == "pruned" else state,
+                name="pruned" if state == "pruned" else state,
                 marker={
                     "color": colour,
                     "size": 7,
@@ -350,10 +351,6 @@ def plot_time(study: optuna.Study) -> Any:
     figure.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
     figure.update_xaxes(title_text="seconds", showgrid=True, rangemode="tozero")
     return figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ")
-
-
-def _shown_score(record: TrialRecord) -> float | None:
-    return record.score if record.state == "complete" else record.partial_score
 
 
 def _baseline(records: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -41,7 +41,12 @@ def _slices(study: optuna.Study) -> list[Any]:
 
 # (function, height in pixels, caption, heading of those that draw several)
 _FIGURES: tuple[tuple[Callable[[optuna.Study], Any], int, str, str], ...] = (
-    (plots.plot_history, 400, "Hollow points were pruned: their score stems from fewer folds.", ""),
+    (
+        plots.plot_history,
+        400,
+        "Hollow points were pruned: see where they stood beside the best on the folds they ran.",
+        "",
+    ),
     (plots.plot_folds, 340, "The same rows for both: compare along each line, not between the lines.", ""),
     (
         _predictions,
@@ -124,7 +129,9 @@ pre { background: var(--card); border-radius: 8px; padding: 12px; overflow-x: au
 """
 
 
-def render_report(study: optuna.Study, summary_markdown: str = "", title: str | None = None) -> str:
+def render_report(
+    study: optuna.Study, summary_markdown: str = "", title: str | None = None, *, seconds: float | None = None
+) -> str:
     """Return one HTML page about a study: words, figures, parameters, trials.
 
     Everything is inlined (plotly.js once, about 5 MB), so it opens from a file, in an MLflow
@@ -138,6 +145,8 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
         Shown as text at the end of the page, to be copied elsewhere.
     title : str, optional
         Default: the study's name.
+    seconds : float, optional
+        It took. Default: from the study's start to the end of its last trial.
 
     Returns
     -------
@@ -163,9 +172,11 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
     (True, True)
     """
     study = ReadStudy(study)
-    facts, (_, records) = collect_facts(study), study.records
+    facts, (_, records) = collect_facts(study, seconds=seconds), study.records
     name = html.escape(title if title is not None else facts.study.name)
     script, figures = _draw(study)
+    # A chart is drawn as soon as its place is read, when those beside it are not there yet.
+    resize = '<script>document.querySelectorAll(".js-plotly-plot").forEach(plot => Plotly.Plots.resize(plot))</script>'
     figures.insert(_PREDICTIONS + 1, sections.slices(facts))
     body = "\n".join(
         (
@@ -184,7 +195,8 @@ def render_report(study: optuna.Study, summary_markdown: str = "", title: str | 
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}</title><style>{_STYLE}</style>{script}</head>\n<body><main>\n{body}\n</main></body></html>\n"
+        f"<title>{name}</title><style>{_STYLE}</style>{script}</head>\n<body><main>\n{body}\n</main>"
+        f"{resize if script else ''}</body></html>\n"
     )
 
 

@@ -229,7 +229,7 @@ class TuningResult:
         return _write_page(self._report(), path)
 
     def _report(self) -> str:
-        return render_report(self.study, summary_markdown(self.facts))
+        return render_report(self.study, summary_markdown(self.facts), seconds=self.seconds)
 
     # -- using it -------------------------------------------------------------------------------------------
 

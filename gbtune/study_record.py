@@ -120,14 +120,16 @@ def call_words(family: str, arguments: Mapping[str, Any], defaults: Mapping[str,
     --------
     >>> from gbtune.study_record import call_words
     >>> call_words("xgboost", {"cv": 3, "groups": [1, 1, 2], "seed": 0}, {"cv": None, "groups": None, "seed": 0})
-    'tune_xgb(X, y, cv=3, groups=groups)'
+    'tune_xgb(X, y, cv=3, groups=groups, seed=0)'
     """
     words = [] if family in _SHORT_NAMES else [f"family={family!r}"]
     for name, default in defaults.items():
         value = arguments.get(name, default)
         if name in ("sample_weight", "groups"):
             words += [] if value is None else [f"{name}={name}"]
-        elif name not in _ELSEWHERE and not (value is default or (_is_plain(value) and value == default)):
+        elif name == "seed" or (
+            name not in _ELSEWHERE and not (value is default or (_is_plain(value) and value == default))
+        ):
             words.append(f"{name}={_value_words(value)}")
     return f"{_SHORT_NAMES.get(family, 'tune')}({', '.join(['X', 'y', *words])})"
 

@@ -17,6 +17,10 @@ from gbtune.diagnostics import Diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.records import Direction, StudyRecord, TrialRecord
 
+NOTHING_FOUND = (
+    "Nothing to worry about was found: no parameter on the edge of the space, no sign of a leak, no fold that "
+    "disagrees, no score that was still improving."
+)
 STATES = ("complete", "pruned", "failed", "interrupted")
 
 
@@ -242,7 +246,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
         score = format_estimate(best.score, standard_error(best.fold_scores))
         better = "lower" if study.direction == "minimize" else "higher"
         where = "the default itself" if best.kind == "baseline" else f"trial {best.number}"
-        rows = [("score", f"{study.metric} {score} on {study.folds} ({better} is better), {where}")]
+        named = ", ± standard error" if "±" in score else ""
+        rows = [("score", f"{study.metric} {score} on {study.folds} ({better} is better{named}), {where}")]
     if facts.baseline is not None:
         error = standard_error(facts.baseline.fold_scores)
         rows.append(("default", f"{study.metric} {format_estimate(facts.baseline.score, error)}"))
@@ -281,9 +286,8 @@ def reproduce_words(study: StudyRecord) -> str:
     """Return with what a study is run again, beside its call; empty for a study that no call ran."""
     if not study.call:
         return ""
-    seed = f"seed {study.seed}" if study.seed is not None else f"a drawn seed ({study.study_seed})"
-    data = f", data {study.data_fingerprint}" if study.data_fingerprint else ""
-    return f"{seed}{data}"
+    seed = "" if study.seed is not None else f" (the seed drawn was {study.study_seed})"
+    return f"on data {study.data_fingerprint}{seed}"
 
 
 def summary_text(facts: SummaryFacts) -> str:
@@ -318,17 +322,29 @@ def summary_markdown(facts: SummaryFacts) -> str:
     | score | no trial completed |
     | trials | 2: 2 failed, in 1.5 s |
     """
-    blocks = [f"**{_markdown(headline(facts.study))}**"]
+    blocks = [f"**{_markdown(headline(facts.study))}**{_markdown(_outcome_words(facts))}"]
     cells = [(label, _code(words) if label == "load" else _markdown(words)) for label, words in summary_rows(facts)]
     if facts.study.call:
-        cells.append(("reproduce", f"{_code(facts.study.call)} with {_markdown(reproduce_words(facts.study))}"))
+        call = _code(f"gbtune.{facts.study.call}")
+        cells.append(("reproduce", f"{call} {_markdown(reproduce_words(facts.study))}"))
     blocks.append("\n".join(["| | |", "|---|---|", *(f"| {label} | {words} |" for label, words in cells)]))
     if facts.best_params:
         table = [f"| {' | '.join(map(_markdown, row))} |" for row in parameter_rows(facts)]
         blocks.append("\n".join(["| parameter | best | default |", "|---|---:|---:|", *table]))
     if facts.warnings:
         blocks.append("\n".join(f"- {_markdown(warning)}" for warning in facts.warnings))
+    elif facts.best is not None:
+        blocks.append(NOTHING_FOUND)
     return "\n\n".join(blocks)
+
+
+def _outcome_words(facts: SummaryFacts) -> str:
+    """Return what came of it, to stand behind the headline: MLflow's page folds what follows."""
+    if facts.best is None:
+        return ""
+    score = format_estimate(facts.best.score, standard_error(facts.best.fold_scores))
+    gain = "" if facts.gain is None else f", gain {format_estimate(*facts.gain)} over the library's default"
+    return f": {facts.study.metric} {score}{gain}"
 
 
 def summary_html(facts: SummaryFacts) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from gbtune.diagnostics import DIAGNOSTICS_KEY, Diagnostics
 from gbtune.errors import InvalidArgument
+from gbtune.facts import best_record, parameter_importances, read_records
 from gbtune.plots import (
     plot_calibration,
     plot_confusion,
@@ -164,15 +165,26 @@ def test_every_plot_leaves_the_study_as_it_was(plot, study):
 
 def test_history_has_every_scored_trial_the_best_so_far_and_the_baseline(study):
     figure = plot_history(study)
-    assert set(names(figure)) == {"complete", "pruned (score of its folds)", "best so far", "library default"}
+    assert set(names(figure)) == {"complete", "pruned", "best so far", "library default"}
     trace = {t.name: t for t in figure.data}
     states = [t.state.name for t in study.trials]
     assert len(trace["complete"].x) == states.count("COMPLETE")
-    assert len(trace["pruned (score of its folds)"].x) == states.count("PRUNED")
+    assert len(trace["pruned"].x) == states.count("PRUNED")
     assert trace["best so far"].y[-1] == study.best_value
     steps = np.diff(trace["best so far"].y)
     assert (steps <= 0).all() if study.direction.name == "MINIMIZE" else (steps >= 0).all()
     assert trace["library default"].y[0] == study.trials[0].value
+
+
+def test_a_pruned_trial_is_drawn_where_it_stood_beside_the_best_one_on_its_folds(study):
+    about, records = read_records(study)
+    best, pruned = best_record(about, records), {r.number: r for r in records if r.state == "pruned"}
+    trace = next(t for t in plot_history(study).data if t.name == "pruned")
+    low, high = min(trace.y), max(trace.y)
+    for number, shown in zip(trace.x, trace.y, strict=True):
+        folds = pruned[number].fold_scores
+        behind = np.mean(np.subtract(folds, best.fold_scores[: len(folds)]))
+        assert shown == pytest.approx(best.score + behind) or shown in (low, high)
 
 
 def test_history_keeps_far_worse_trials_on_its_border_as_triangles():
@@ -219,7 +231,9 @@ def test_parallel_coordinates_draw_complete_sampled_trials_with_the_best_on_top(
     assert len(figure.data) == len(sampled)
     assert figure.data[-1].name == "best trial"
     assert figure.data[-1].line.width > figure.data[0].line.width
-    assert list(figure.layout.xaxis.ticktext)[1:] == sorted({n for t in sampled for n in t.params})
+    axes, by_importance = list(figure.layout.xaxis.ticktext)[1:], list(parameter_importances(study)[0])
+    assert sorted(axes) == sorted({n for t in sampled for n in t.params})
+    assert axes[: len(by_importance)] == by_importance
     shown_score = float(figure.data[-1].customdata[0][1])
     assert shown_score == pytest.approx(study.best_value, rel=1e-2)
 

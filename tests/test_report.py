@@ -236,4 +236,4 @@ def test_a_study_without_stored_predictions_has_no_section_of_them(page):
 
 def test_the_page_says_how_to_find_the_same_again():
     page = reported(Diagnostics(2, "binary"), call="tune_xgb(X, y, space='<mine>')", data_fingerprint="abc123")
-    assert "To find the same again: tune_xgb(X, y, space='<mine>') with seed 0, data abc123." in page.text
+    assert "To find the same again: gbtune.tune_xgb(X, y, space='<mine>') on data abc123." in page.text

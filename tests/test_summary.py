@@ -142,7 +142,7 @@ def test_durations_never_show_sixty_seconds(seconds, text):
 def test_the_text_reads_as_it_should():
     assert summary_text(FACTS) == (
         "xgboost tuned on 12,000 rows x 24 columns (binary)\n"
-        "  score       log_loss 0.3000 ± 0.0058 on 3 folds (lower is better), trial 7\n"
+        "  score       log_loss 0.3000 ± 0.0058 on 3 folds (lower is better, ± standard error), trial 7\n"
         "  default     log_loss 0.3300 ± 0.0076\n"
         "  gain        0.0300 ± 0.0029, paired by fold: better than the default, by 10 standard errors\n"
         "  trials      10: 5 complete, 4 pruned, 1 failed, in 2 min 13 s\n"
@@ -219,7 +219,7 @@ def test_what_mattered_is_said_everywhere_and_how_to_run_it_again_in_the_note_al
     facts = dataclasses.replace(FACTS, study=study, importances={"a": 0.61, "b": 0.2, "c": 0.12, "d": 0.07})
     for words in (summary_text(facts), summary_html(facts), summary_markdown(facts)):
         assert "a 61 %, b 20 %, c 12 %" in words
-    assert "| reproduce | `tune_xgb(X, y, space='a\\|b')` with seed 0, data abc123 |" in summary_markdown(facts)
+    assert "| reproduce | `gbtune.tune_xgb(X, y, space='a\\|b')` on data abc123 |" in summary_markdown(facts)
     assert "reproduce" not in summary_text(facts)
     drawn = dataclasses.replace(study, seed=None, study_seed=77)
-    assert "with a drawn seed (77)" in summary_markdown(dataclasses.replace(facts, study=drawn))
+    assert "(the seed drawn was 77)" in summary_markdown(dataclasses.replace(facts, study=drawn))

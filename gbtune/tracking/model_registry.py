@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -207,13 +207,13 @@ def register_model(
     model_id: str,
     run_id: str,
     tags: Mapping[str, str],
-    description: str,
+    describe: Callable[[str], str],
     promote: bool = True,
 ) -> str:
     """Register a logged model as a new version and return the version.
 
-    It gets the alias ``challenger``; if the name has no ``champion`` yet and `promote` is true, that too. Registering
-    the same logged model again returns its version.
+    Its description is `describe` of the version. It gets the alias ``challenger``; if the name has no ``champion`` yet
+    and `promote` is true, that too. Registering the same logged model again returns its version.
     """
     from mlflow.exceptions import MlflowException
 
@@ -236,10 +236,11 @@ def register_model(
             source,
             run_id=run_id,
             tags={**tags, "gbtune.model_id": model_id},
-            description=description,
             model_id=model_id,
             await_creation_for=10,
         )
+    if not registered.description:  # a second attempt finds it, with what became of its promotion
+        client.update_model_version(name, registered.version, describe(str(registered.version)))
     client.set_registered_model_alias(name, "challenger", registered.version)
     if promote and CHAMPION not in client.get_registered_model(name).aliases:
         client.set_registered_model_alias(name, CHAMPION, registered.version)

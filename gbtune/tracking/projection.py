@@ -143,7 +143,7 @@ def project_trial(study: StudyRecord, trial: TrialRecord) -> Projection:
     for phase, seconds in trial.seconds.items():
         points.add(f"time/{phase}", seconds)
     if trial.rounds_grown:
-        points.add("cost/rounds_grown", sum(trial.rounds_grown))
+        points.add("rounds/grown", sum(trial.rounds_grown))
     params, tags = _params(trial.all_params, points.renamed)
     tags |= {
         "mlflow.runName": f"#{trial.number:04d} {study.family}".rstrip(),
@@ -234,6 +234,40 @@ def project_study(study: StudyRecord) -> Projection:
         params=params,
         points=[],
     )
+
+
+IN_RECIPE = ("gbtune.space", "gbtune.space_version", "gbtune.direction", "gbtune.folds_fingerprint")
+"""Tags of a model that its versions lack: the registry's list shows all of a version's, one below the other."""
+
+
+def model_tags(study: StudyRecord, run_id: str, digest: str, points: Iterable[Point]) -> dict[str, str]:
+    """Return the tags of a study's model: where it comes from, how good it is.
+
+    Parameters
+    ----------
+    study : StudyRecord
+        The study.
+    run_id : str
+        Of the study's run.
+    digest : str
+        Of the model's recipe.
+    points : iterable of Point
+        Its scores.
+    """
+    tags = {
+        "gbtune.recipe": digest,
+        "gbtune.study_uid": study.uid,
+        "gbtune.study": study.name,
+        "gbtune.run_id": run_id,
+        "gbtune.family": study.family,
+        "gbtune.metric": study.metric,
+        "gbtune.direction": study.direction,
+        "gbtune.data_fingerprint": study.data_fingerprint,
+        "gbtune.folds_fingerprint": study.folds_fingerprint,
+        "gbtune.space": study.space,
+        "gbtune.space_version": study.space_version,
+    }
+    return _tags(tags | {f"gbtune.score.{point.key}": repr(point.value) for point in points})
 
 
 def best_so_far(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[Point]:

@@ -16,12 +16,12 @@ from gbtune.locations import public_uri
 from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import model_registry
 from gbtune.tracking.artifacts import LOGGED_TABLES, dataset_input, write_artifacts
-from gbtune.tracking.note import study_note
+from gbtune.tracking.note import loading_note, model_note, study_note
 from gbtune.tracking.projection import (
-    Point,
+    IN_RECIPE,
     Projection,
     best_so_far,
-    cut,
+    model_tags,
     project_params,
     project_study,
     project_trial,
@@ -30,11 +30,13 @@ from gbtune.tracking.projection import (
     trial_uid,
 )
 from gbtune.tracking.store import Store
-from gbtune.tracking.view import view_key, view_text
+from gbtune.tracking.view import run_page, view_key, view_text
 from gbtune.tracking.worker import beat, is_simultaneous
 
 PROGRESS_EVERY = 5.0
 """Seconds between two updates of the study's best score."""
+MAX_DESCRIPTION = 5000
+"""Characters of a version's description that every MLflow store takes."""
 BEST_COLOUR = "#1b9e77"
 TOP = 20
 """Complete trials with runs of their own when the detail is "top"."""
@@ -299,9 +301,10 @@ class StudyRun:
         best = {metric: outcome.best.score if outcome.best else None}
         best |= {"baseline": outcome.baseline_score, "gain": outcome.gain, "gain_se": outcome.gain_se}
         points = scalar_points(best, outcome.ended_at)
-        model_tags = self._model_tags(digest, points)
+        study_page = run_page(self.experiment_id, self._id())
+        tags_of_model = model_tags(self.study, self._id(), digest, points)
         params, tags = project_params(self.study, outcome.best_params)
-        tags |= {"mlflow.runName": "final", "gbtune.kind": "final", **model_tags}
+        tags |= {"mlflow.runName": "final", "gbtune.kind": "final", **tags_of_model}
         final = Projection(
             name="final",
             status="FINISHED",
@@ -318,7 +321,7 @@ class StudyRun:
             name=register or f"{bundle.family}-{bundle.task}",
             experiment_id=self.experiment_id,
             run_id=run_id,
-            tags=model_tags,
+            tags={**tags_of_model, "mlflow.note.content": model_note(outcome.summary, where=study_page)},
         )
         self.store.log(run_id, points, model_id=model_id)
         outputs = self.store.client.get_run(self._id()).outputs
@@ -331,29 +334,17 @@ class StudyRun:
                 register,
                 model_id=model_id,
                 run_id=run_id,
-                tags=model_tags,
-                description=cut(outcome.summary, 5000),
+                tags={key: value for key, value in tags_of_model.items() if key not in IN_RECIPE},
+                describe=lambda version: model_note(
+                    outcome.summary,
+                    loading_note(f"models:/{register}/{version}", public_uri(self.store.uri), self.study.classes),
+                    study_page,
+                    limit=MAX_DESCRIPTION,
+                ),
                 promote=outcome.promote,
             )
             self.model_uri = f"models:/{register}/{version}"
         self.store.log(self._id(), tags={MODEL_URI: self.model_uri, "mlflow.note.content": self._note(outcome)})
-
-    def _model_tags(self, digest: str, points: list[Point]) -> dict[str, str]:
-        tags = {
-            "gbtune.recipe": digest,
-            "gbtune.study_uid": self.study.uid,
-            "gbtune.study": self.study.name,
-            "gbtune.run_id": self._id(),
-            "gbtune.family": self.study.family,
-            "gbtune.metric": self.study.metric,
-            "gbtune.direction": self.study.direction,
-            "gbtune.data_fingerprint": self.study.data_fingerprint,
-            "gbtune.folds_fingerprint": self.study.folds_fingerprint,
-            "gbtune.space": self.study.space,
-            "gbtune.space_version": self.study.space_version,
-        }
-        tags |= {f"gbtune.score.{point.key}": repr(point.value) for point in points}
-        return {key: cut(value) for key, value in tags.items() if value}
 
     def _id(self) -> str:
         assert self.run_id is not None, "start() comes first"

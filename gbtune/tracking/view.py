@@ -143,7 +143,7 @@ def _state(study: StudyRecord, params: list[str], trials: Sequence[TrialRecord])
     columns = {score: 110, state: 100, _column("metrics", SPREAD): 100}
     columns |= {_column("params", name): 45 + 7 * len(name) for name in (*_rounds(study), *params)}
     widths = {**_FIRST_COLUMNS, **columns}
-    folded = ["cv", *(["extra"] if study.extra_metrics else []), "partial_curve", "cost", "time"]
+    folded = ["cv", *(["extra"] if study.extra_metrics else []), "partial_curve", "rounds", "time"]
     sections = [
         _section("search", "What the trials found", columns=1, height=420),
         _section("curves", "Learning curves and single parameters", columns=2, height=360),

@@ -135,7 +135,7 @@ def test_the_study_shows_data_folds_versions_and_budget(tracker: MLflowTracker, 
     assert expected.items() <= run.data.params.items()
     assert run.data.tags["gbtune.state"] == "complete"
     assert run.data.tags["gbtune.version.optuna"] == "5.0.0"
-    assert run.data.tags["mlflow.note.content"].startswith("# example")
+    assert run.data.tags["mlflow.note.content"].partition("\n\n")[2].startswith("# example")
     assert run.data.tags["gbtune.best_trial"] == "1"
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.digest == "0123456789abcdef"

@@ -304,18 +304,22 @@ def test_links_in_the_note_work_under_every_name_of_the_server(
     receipt = tell(tracker)
     note = client.get_run(receipt.run_id).data.tags["mlflow.note.content"]
     links = dict(re.findall(r"\[([^]]+)\]\(([^)]+)\)", note))
-    assert set(links) == {"all trials", "charts", "best score so far", "report", "trial table", "search space"}
+    assert set(links) == {"all trials", "charts", "report", "trial table", "search space"}
     assert all(link.startswith("#/experiments/") and "workflowType=machine_learning" in link for link in links.values())
     files = {item.path for item in client.list_artifacts(receipt.run_id)}
     linked = {link.partition("/artifacts/")[2].partition("?")[0] for link in links.values() if "/artifacts/" in link}
     assert linked and linked <= files
 
 
-def test_a_long_summary_is_cut_and_the_rest_of_the_note_is_whole() -> None:
-    where = {"experiment_id": "1", "run_id": "2", "has_view": True}
-    text = study_note(kit.example_study(), "# Head\n\n" + "words " * 5000, **where, model_uri="models:/a/1")  # type: ignore[arg-type]
+def test_a_long_summary_loses_rows_of_its_table_and_the_rest_of_the_note_is_whole() -> None:
+    table = "\n".join(["| parameter | best |", "|---|---|", *(f"| p{i} | {'x' * 50} |" for i in range(500))])
+    where: dict[str, Any] = {"experiment_id": "1", "run_id": "2", "has_view": True, "model_uri": "models:/a/1"}
+    text = study_note(kit.example_study(), f"# Head\n\n{table}\n\n- a warning", **where)
     assert len(text) <= MAX_TAG
-    assert text.startswith("# Head") and text.endswith("```") and "viewStateShareKey" in text and "models:/a/1" in text
+    assert text.startswith("Look at: ") and text.endswith("```") and "viewStateShareKey" in text
+    assert "# Head" in text and "- a warning" in text and "models:/a/1" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert 50 < len(rows) < 500 and all(line.endswith("|") for line in rows)
 
 
 # -- a real study -----------------------------------------------------------------------------------------------
