@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gbtune.diagnostics import MIN_SLICE
+from gbtune.facts import shown_score
 from gbtune.records import TrialRecord
 from gbtune.summary import (
+    NOTHING_FOUND,
     STATES,
     SummaryFacts,
     format_estimate,
@@ -34,7 +36,7 @@ def tiles(facts: SummaryFacts) -> str:
     shown = []
     if best is not None:
         score = format_estimate(best.score, standard_error(best.fold_scores))
-        shown.append((score, f"{study.metric} ({better} is better), {study.folds}"))
+        shown.append((score, f"{study.metric} ({better} is better), ± standard error, {study.folds}"))
     if facts.gain is not None and best is not None:
         gain = f"+{format_estimate(*facts.gain)}" if facts.gain[0] > 0 else format_estimate(*facts.gain)
         words = "the default itself is the best" if best.kind == "baseline" else verdict(*facts.gain)
@@ -54,8 +56,10 @@ def notes(facts: SummaryFacts) -> str:
         gain, error = facts.gain
         if error is None or gain <= 2 * error:
             found.insert(0, f"Gain over the library's default: {verdict(gain, error)}.")
+    if not found:
+        return f'<p class="soft">{html.escape(NOTHING_FOUND)}</p>'
     items = "".join(f"<li>{html.escape(note)}</li>" for note in found)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+    return f'<ul class="notes">{items}</ul>'
 
 
 def parameters(facts: SummaryFacts) -> str:
@@ -142,8 +146,8 @@ def about(facts: SummaryFacts) -> str:
     again = ""
     if study.call:
         again = (
-            f"<p>To find the same again: <code>{html.escape(study.call)}</code> "
-            f"with {html.escape(reproduce_words(study))}.</p>"
+            f"<p>To find the same again: <code>gbtune.{html.escape(study.call)}</code> "
+            f"{html.escape(reproduce_words(study))}.</p>"
         )
     return f'<h2>How it was tuned</h2>{again}<table class="facts"><tbody>{cells}</tbody></table>'
 
@@ -165,14 +169,14 @@ def trials(facts: SummaryFacts, records: Sequence[TrialRecord]) -> str:
     labels = ("trial", "state", "score", "folds", "rounds", "seconds", "origin", *names)
     rows = []
     for r in shown:
-        score = r.score if r.state == "complete" else r.partial_score
+        score = shown_score(r, facts.best)
         state = f"{r.state} ({r.reason})" if r.reason else r.state
         if r.duplicate_of is not None:
             state += f", as trial {r.duplicate_of}"
         cells = (
             str(r.number),
             state,
-            format_score(score),
+            format_score(score) if r.state == "complete" or score is None else f"about {format_score(score)}",
             f"{len(r.fold_scores)}/{r.n_folds}" if r.n_folds else "-",
             str(r.rounds or "-"),
             f"{sum(r.seconds.values()):.1f}",
@@ -184,8 +188,9 @@ def trials(facts: SummaryFacts, records: Sequence[TrialRecord]) -> str:
     total = len(records)
     words = f"The {len(shown)} best of {total:,}, " if total > len(shown) else ""
     return (
-        f'<h2>Trials</h2><p class="soft">{words or "Best first"}{"best first" if words else ""}. A pruned trial shows '
-        f'the score of the folds it ran.</p><div class="wide"><table><thead>{row(labels, cell="th")}</thead>'
+        f'<h2>Trials</h2><p class="soft">{words or "Best first"}{"best first" if words else ""}. A pruned trial '
+        "stands where it stood beside the best one on the folds that both ran.</p>"
+        f'<div class="wide"><table><thead>{row(labels, cell="th")}</thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
