@@ -32,7 +32,7 @@ _PACKAGES = {
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, gbtune and the libraries it stands on; nothing is imported for it.
+    """Return the versions of Python, gbtune, the platform and the libraries; nothing is imported for it.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
     >>> sorted(versions())[:3]
     ['gbtune', 'lightgbm', 'mlflow']
     """
-    found = {"python": platform.python_version(), "gbtune": gbtune.__version__}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "gbtune": gbtune.__version__}
     for name, distributions in _PACKAGES.items():
         for distribution in distributions:
             try:
