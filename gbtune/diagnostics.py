@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from gbtune.errors import InvalidArgument
 from gbtune.held_out import HeldOut
 from gbtune.json_record import JsonRecord
-from gbtune.metrics import is_nearly_perfect
+from gbtune.metrics import METRICS, is_nearly_perfect
 from gbtune.records import Folds, TrialRecord, thin
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ MAX_CLASSES = 10
 MAX_RESIDUALS = 400
 MAX_ROWS_READ = 50_000
 """Of more rows, evenly spread ones give calibration, residuals and slices: enough for three digits."""
+MAX_SECONDS = 5.0
+"""After which nothing more is begun that the report can do without: telling columns and slices."""
 MAX_TEXT = 60
 """Names of classes, columns and categories are cut after so many characters."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -48,7 +52,7 @@ TELLING, MAX_TELLING_ROWS = 0.95, 5_000
 
 
 class Slice(NamedTuple):
-    """The metric on some of the rows.
+    """A metric on some of the rows.
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ class Slice(NamedTuple):
     rows : int
         How many there are.
     score : float
-        The metric in its natural sign, of all these rows at once.
+        `Diagnostics.slice_metric` in its natural sign, of all these rows at once.
     error : float
         Its standard error (delete-a-group jackknife).
     """
@@ -84,7 +88,7 @@ class Diagnostics(JsonRecord):
     missing : str, default ""
         Why there are no predictions, a sentence; then all below is empty.
     score : float or None
-        The metric of all predictions at once (`TrialRecord.score` is the mean over folds).
+        The metric of all rows at once, each by its first prediction (`TrialRecord.score` is the mean over folds).
     classes : tuple of str
         The largest classes, perhaps `OTHER` at the end.
     confusion : tuple of tuple of int, shape (n_classes, n_classes)
@@ -96,14 +100,21 @@ class Diagnostics(JsonRecord):
     quantiles : tuple of float
         `QUANTILES` of all residuals. Regression only.
     explained : float or None
-        R squared of all predictions (regression), or the same of the log loss: one less its share in the log loss of
-        always predicting the class frequencies (McFadden 1974).
+        R squared of the same predictions (regression), or the same of the log loss: one less its share in the log loss
+        of always predicting the class frequencies (McFadden 1974).
     telling : tuple of str
         Columns that predict nearly everything alone; looked for where `explained` is nearly one.
     slices : tuple of (str, str, int, float, float)
         The fields of `Slice`, the worst first.
     n_slices : int
         How many slices were looked at.
+    slice_metric : str
+        Name of the metric by which slices are compared: the study's, if it is a mean over rows, else log loss or root
+        mean squared error.
+    slice_score : float or None
+        Its value on all rows at once.
+    unfinished : str, default ""
+        What was left out for want of time, a sentence.
     refit_seconds : float or None
         What fitting the final model on all rows took.
 
@@ -129,6 +140,9 @@ class Diagnostics(JsonRecord):
     telling: tuple[str, ...] = ()
     slices: tuple[tuple[str, str, int, float, float], ...] = ()
     n_slices: int = 0
+    slice_metric: str = ""
+    slice_score: float | None = None
+    unfinished: str = ""
     refit_seconds: float | None = None
 
     @property
@@ -153,6 +167,8 @@ def diagnose(
     folds: Folds,
     metric: Metric,
     importances: Sequence[float] | None = None,
+    *,
+    seconds: float = MAX_SECONDS,
 ) -> Diagnostics:
     """Return what the predictions of the best trial show.
 
@@ -170,6 +186,8 @@ def diagnose(
         The optimised one.
     importances : sequence of float, optional
         Of the columns in the final model: the most important numeric ones are cut into slices.
+    seconds : float, default `MAX_SECONDS`
+        After which no telling column and no slice is looked for any more.
 
     Examples
     --------
@@ -187,9 +205,11 @@ def diagnose(
     ((2, 0), (0, 2))
     """
     rows = np.concatenate([valid for _, valid in folds.splits])
-    predictions = np.concatenate(held_out.predictions).astype(np.float64)
-    read = thin(len(rows), MAX_ROWS_READ)
-    few = _Rows(data, metric, rows[read], predictions[read])
+    predictions = np.concatenate(held_out.predictions).astype(np.float64, copy=False)
+    # Each row once, in the order of the folds: repeats of a row are no evidence of their own.
+    once = np.sort(np.unique(rows, return_index=True)[1])
+    read = once[thin(len(once), MAX_ROWS_READ)]
+    few = _Rows(data, metric, rows[read], predictions[read], time.monotonic() + seconds)
     found: dict[str, Any] = {"explained": few.explained()}
     if data.task == "regression":
         found |= _residuals(data.y[rows], predictions)
@@ -197,11 +217,12 @@ def diagnose(
         found |= _confusion(data.y[rows], predictions, data.classes)
     if data.task == "binary":
         found["calibration"] = _calibration(few.y, few.predictions)
-    slices, n_slices = few.worst_slices(importances)
-    score = few.score()
+    score = few.score(metric)
     perfect = score is not None and is_nearly_perfect(metric.name, score)
     if perfect or (found["explained"] or 0.0) >= SUSPICIOUS:
         found["telling"] = few.telling(importances)
+    slices, n_slices = few.worst_slices(importances)
+    slice_score = few.score(few.slice_metric)
     return Diagnostics(
         best.number,
         data.task,
@@ -209,6 +230,9 @@ def diagnose(
         score=None if score is None else _rounded(score),
         slices=tuple((each.column, each.where, each.rows, each.score, each.error) for each in slices),
         n_slices=n_slices,
+        slice_metric=few.slice_metric.name,
+        slice_score=None if slice_score is None else _rounded(slice_score),
+        unfinished=few.unfinished,
         **found,
     )
 
@@ -227,14 +251,13 @@ def _residuals(y: NDArray[Any], predictions: NDArray[np.float64]) -> dict[str, A
 def _confusion(y: NDArray[Any], predictions: NDArray[np.float64], classes: Sequence[Any]) -> dict[str, Any]:
     predicted = predictions.argmax(axis=1) if predictions.ndim == 2 else (predictions > 0.5).astype(np.int64)
     n_classes, names = len(classes), [_text(label) for label in classes]
-    counts = np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
-    if n_classes > MAX_CLASSES:
-        largest = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[: MAX_CLASSES - 1])
+    if n_classes > MAX_CLASSES:  # before counting: the matrix of thousands of classes is large
+        largest = np.sort(np.argsort(-np.bincount(y, minlength=n_classes), kind="stable")[: MAX_CLASSES - 1])
         place = np.full(n_classes, MAX_CLASSES - 1)
         place[largest] = np.arange(MAX_CLASSES - 1)
-        kept = np.zeros((MAX_CLASSES, MAX_CLASSES), dtype=np.int64)
-        np.add.at(kept, (place[:, None], place[None, :]), counts)
-        counts, names = kept, [*(names[i] for i in largest), OTHER]
+        y, predicted = place[y], place[predicted]
+        n_classes, names = MAX_CLASSES, [*(names[i] for i in largest), OTHER]
+    counts = np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
     return {"classes": tuple(names), "confusion": tuple(tuple(int(n) for n in row) for row in counts)}
 
 
@@ -246,20 +269,40 @@ def _calibration(y: NDArray[Any], predictions: NDArray[np.float64]) -> tuple[tup
     return tuple((_rounded(predictions[b].mean()), _rounded(y[b].mean()), len(b)) for b in bins)
 
 
-class _Rows:
-    """Rows with their predictions, to be scored as a whole and in slices."""
+def _slice_metric(metric: Metric, task: str) -> Metric:
+    """Return what tells in which slices the predictions are worse: the metric itself, if it is a mean over rows.
 
-    def __init__(self, data: Dataset, metric: Metric, rows: NDArray[Any], predictions: NDArray[np.float64]) -> None:
-        self.data, self.metric, self.rows, self.predictions = data, metric, rows, predictions
+    Others compare more than predictions: R squared depends on the spread of y in the slice, F1 and average precision
+    on its share of class 1, and an area under the curve is smaller within groups than across them; with one class some
+    are 0 and some are not defined. What a user's own function does is not known, nor how long it takes. In their place
+    stand log loss or root mean squared error: proper (Gneiting and Raftery, J. Am. Stat. Assoc. 102, 2007).
+    """
+    return metric if metric.is_mean_over_rows else METRICS["rmse" if task == "regression" else "log_loss"]
+
+
+class _Rows:
+    """Rows with their predictions, to be scored as a whole and, until a reading of `time.monotonic`, in slices."""
+
+    def __init__(
+        self, data: Dataset, metric: Metric, rows: NDArray[Any], predictions: NDArray[np.float64], until: float
+    ) -> None:
+        self.data, self.rows, self.predictions, self.until = data, rows, predictions, until
+        self.slice_metric, self.unfinished = _slice_metric(metric, data.task), ""
         self.y = data.y[rows]
         self.weight = None if data.sample_weight is None else data.sample_weight[rows]
 
-    def score(self, at: NDArray[Any] | None = None) -> float | None:
-        """Return the metric of some of the rows, or None where it is not defined."""
+    def out_of_time(self) -> bool:
+        late = time.monotonic() >= self.until
+        if late:
+            self.unfinished = "No time was left to look at all columns and slices of the data."
+        return late
+
+    def score(self, metric: Metric, at: NDArray[Any] | None = None) -> float | None:
+        """Return a metric of some of the rows, or None where it is not defined."""
         chosen = slice(None) if at is None else at
         weight = None if self.weight is None else self.weight[chosen]
         try:
-            return self.metric.score(self.y[chosen], self.predictions[chosen], weight)
+            return metric.score(self.y[chosen], self.predictions[chosen], weight)
         except (InvalidArgument, ValueError, ZeroDivisionError):  # of one class, of weights of 0
             return None
 
@@ -278,16 +321,21 @@ class _Rows:
         from sklearn.model_selection import cross_val_predict
         from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-        X, y = self.data.X, self.y[: (few := MAX_TELLING_ROWS)]
-        if not isinstance(X, pd.DataFrame):
+        few = thin(len(self.rows), MAX_TELLING_ROWS)
+        labels, X, y = self.data.task != "regression", self.data.X, self.y[few]
+        alike = np.bincount(y).max() < 2 if labels else False
+        if not isinstance(X, pd.DataFrame) or np.all(y == y[0]) or alike:  # nothing to tell, or too few to split
             return ()
-        labels = self.data.task != "regression"
         tree = (DecisionTreeClassifier if labels else DecisionTreeRegressor)(min_samples_leaf=5, random_state=0)
         found = []
         for i in self._by_importance(X, importances)[:MAX_COLUMNS]:
+            if self.out_of_time():
+                break
             values = X.iloc[:, i]
             numbers = values.cat.codes if isinstance(values.dtype, pd.CategoricalDtype) else values
-            alone = cross_val_predict(tree, numbers.to_numpy()[self.rows[:few], None].astype(np.float32), y, cv=2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # classes of one row
+                alone = cross_val_predict(tree, numbers.to_numpy()[self.rows[few], None].astype(np.float32), y, cv=2)
             if labels:
                 left = (alone != y).mean() / (1 - np.bincount(y).max() / len(y))
             else:
@@ -305,19 +353,21 @@ class _Rows:
         """Return the slices with the worst scores, and how many there were."""
         if not isinstance(self.data.X, pd.DataFrame):  # the columns of a sparse matrix have no names
             return [], 0
-        scored = []
+        scored, metric = [], self.slice_metric
         for column, where, at in self._slices(self.data.X, importances):
-            score = self.score(at) if MIN_SLICE <= len(at) < len(self.rows) else None
+            if self.out_of_time():
+                break
+            score = self.score(metric, at) if MIN_SLICE <= len(at) < len(self.rows) else None
             if score is not None:
-                scored.append((self.metric.loss_of(score), column, where, at, score))
+                scored.append((metric.loss_of(score), column, where, at, score))
         scored.sort(key=lambda each: -each[0])
         found: list[Slice] = []
         for _, column, where, at, score in scored:
+            if len(found) == MAX_SLICES or self.out_of_time():
+                break
             error = self._error(at)
             if error is not None:
                 found.append(Slice(_text(column), _text(where), len(at), _rounded(score), error))
-            if len(found) == MAX_SLICES:
-                break
         return found, len(scored)
 
     def _slices(self, X: pd.DataFrame, importances: Sequence[float] | None) -> Iterator[tuple[str, str, NDArray[Any]]]:
@@ -335,10 +385,11 @@ class _Rows:
     def _error(self, at: NDArray[Any]) -> float | None:
         """Return the standard error of the score of some rows: delete-a-group jackknife (Kott 2001).
 
-        It needs nothing of the metric but its value, so it serves areas under curves and users' own functions too.
+        It needs nothing of the metric but its value, so it serves roots of means too. Where all rows are equally wrong
+        it is 0: of a mean over rows that is a finding, such as no row right.
         """
         groups = np.arange(len(at)) % JACKKNIFE_GROUPS  # consecutive rows may be alike, so none are grouped
-        scores = [self.score(at[groups != group]) for group in range(JACKKNIFE_GROUPS)]
+        scores = [self.score(self.slice_metric, at[groups != group]) for group in range(JACKKNIFE_GROUPS)]
         known = np.asarray([score for score in scores if score is not None])
         if len(known) < JACKKNIFE_GROUPS:
             return None

@@ -25,14 +25,14 @@ class HeldOut:
         The common round.
     loss : float
         The score, the smaller the better.
-    predictions : tuple of numpy.ndarray of float32, each of shape (n_valid,) or (n_valid, n_classes)
-        Of each fold's validation rows, on the response scale.
+    predictions : tuple of numpy.ndarray, each of shape (n_valid,) or (n_valid, n_classes)
+        Of each fold's validation rows, on the response scale, in the family's own precision.
     """
 
     params: Mapping[str, Any]
     rounds: int
     loss: float
-    predictions: tuple[NDArray[np.float32], ...]
+    predictions: tuple[NDArray[np.floating[Any]], ...]
 
 
 class BestHeldOut:
@@ -53,7 +53,7 @@ class BestHeldOut:
     >>> best.offer({"max_depth": 3}, 120, 0.4, lambda: [np.array([0.2, 0.9])])
     >>> best.offer({"max_depth": 9}, 80, 0.5, lambda: [np.array([0.1, 0.1])])
     >>> best.of({"max_depth": 3}, 120).predictions
-    (array([0.2, 0.9], dtype=float32),)
+    (array([0.2, 0.9]),)
     >>> best.of({"max_depth": 9}, 80) is None
     True
     """
@@ -72,7 +72,7 @@ class BestHeldOut:
         """
         if loss < self.bar:
             with contextlib.suppress(Exception):
-                predictions = tuple(np.asarray(prediction, dtype=np.float32) for prediction in predict())
+                predictions = tuple(np.asarray(prediction) for prediction in predict())
                 self.take(HeldOut(dict(params), rounds, loss, predictions))
 
     def take(self, held_out: HeldOut) -> None:

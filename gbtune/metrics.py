@@ -101,6 +101,11 @@ class Metric:
             return False
         return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
+    @property
+    def is_mean_over_rows(self) -> bool:
+        """Whether it is known to be one (or the root of one), so that groups of rows can be compared by it."""
+        return self.name in _MEANS_OVER_ROWS and METRICS[self.name] is self
+
     def score(
         self, y: NDArray[Any], prediction: NDArray[Any], sample_weight: NDArray[np.float64] | None = None
     ) -> float:
@@ -188,6 +193,9 @@ def _builtin() -> dict[str, Metric]:
 
 METRICS: Mapping[str, Metric] = _builtin()
 """The built-in metrics by name."""
+
+_MEANS_OVER_ROWS = {"log_loss", "brier_score", "accuracy", "f1_micro", "precision_micro", "recall_micro"}
+_MEANS_OVER_ROWS |= {"rmse", "mse", "mae", "mape", "rmsle", "mean_poisson_deviance"}
 
 _SKLEARN_NAMES = {
     "neg_log_loss": "log_loss",

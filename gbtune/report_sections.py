@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from gbtune.diagnostics import MIN_SLICE
 from gbtune.facts import shown_score
+from gbtune.metrics import metric_named
 from gbtune.records import TrialRecord
 from gbtune.summary import (
     NOTHING_FOUND,
@@ -84,31 +85,38 @@ def parameters(facts: SummaryFacts) -> str:
 def slices(facts: SummaryFacts) -> str:
     """Return the metric on the slices of the data where it is worst."""
     found = facts.diagnostics
-    if found is None or not found.slices or found.score is None:
+    if found is None or not (found.slices or found.unfinished) or found.slice_score is None:
         return ""
-    minimize = facts.study.direction == "minimize"
+    name, minimize = found.slice_metric, metric_named(found.slice_metric).direction == "minimize"
     rows = []
     for each in found.worst_slices:
-        worse = (each.score - found.score) * (1 if minimize else -1)
+        worse = (each.score - found.slice_score) * (1 if minimize else -1)
         noise = "beyond noise" if worse > 2 * each.error else "better" if worse < 0 else "within noise"
         cells = (
             f"{each.column}: {each.where}",
             f"{each.rows:,}",
             format_estimate(each.score, each.error),
-            f"{each.score - found.score:+.2g}",
+            f"{each.score - found.slice_score:+.2g}",
             noise,
         )
         rows.append(row(cells, kind="best" if noise == "beyond noise" else "muted"))
-    labels = ("rows where", "rows", facts.study.metric, "against all rows", "worse?")
-    words = (
-        f"All {found.n_rows:,} predictions at once: {facts.study.metric} {format_score(found.score)}. Of "
-        f"{plural(found.n_slices, 'slice')} of at least {MIN_SLICE} rows the worst first, each ± its standard error; "
-        "with many slices, one or two are beyond two standard errors by chance."
-    )
+    table, words = "", found.unfinished
+    if rows:
+        labels = ("rows where", "rows", name, "against all rows", "worse?")
+        table = (
+            f'<div class="wide"><table class="slices"><thead>{row(labels, cell="th")}</thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )
+        words = (
+            f"All rows at once: {name} {format_score(found.slice_score)}. Of {plural(found.n_slices, 'slice')} of at "
+            f"least {MIN_SLICE} rows the worst first, each ± its standard error; with many slices, one or two are "
+            f"beyond two standard errors by chance. {found.unfinished}"
+        )
+    if rows and name != facts.study.metric:
+        words += f" Slices are compared by {name}: {facts.study.metric} may differ between them for other reasons."
     return (
-        f'<section><h2>{html.escape(facts.study.metric)} by slice of the data</h2><div class="wide">'
-        f'<table class="slices"><thead>{row(labels, cell="th")}</thead><tbody>{"".join(rows)}</tbody></table></div>'
-        f"<figcaption>{html.escape(words)}</figcaption></section>"
+        f"<section><h2>{html.escape(name)} by slice of the data</h2>{table}"
+        f"<figcaption>{html.escape(words.strip())}</figcaption></section>"
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from typing import Any
 
 import optuna
 
-from gbtune.diagnostics import DIAGNOSTICS_KEY, Diagnostics, diagnose, stored_diagnostics
+from gbtune.diagnostics import DIAGNOSTICS_KEY, MAX_SECONDS, Diagnostics, diagnose, stored_diagnostics
+from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Rounds
 from gbtune.facts import best_record, read_records
 from gbtune.held_out import BestHeldOut, HeldOut
@@ -16,8 +18,9 @@ from gbtune.objective import ROUNDS, Objective
 from gbtune.records import StudyRecord, TrialRecord
 from gbtune.study import Clock
 
-MAX_PREDICTIONS = 50_000_000
-"""Rows times classes whose predictions are kept: 200 MB."""
+MAX_MEGABYTES = 200
+"""Of predictions that are kept."""
+_BYTES = 8  # of a prediction: some families answer in float64
 
 
 class Review:
@@ -38,9 +41,10 @@ class Review:
 
     def keep_predictions(self) -> None:
         """Have the evaluator keep the best predictions. Before the first trial."""
-        data = self.objective.data
-        if data.n_rows * max(1, data.n_classes) <= MAX_PREDICTIONS:
-            self.objective.evaluator.held_out = BestHeldOut()
+        data, evaluator = self.objective.data, self.objective.evaluator
+        rows = sum(len(valid) for _, valid in evaluator.folds.splits)  # with repeats more than the data have
+        if rows * (data.n_classes if data.task == "multiclass" else 1) * _BYTES <= MAX_MEGABYTES * 1e6:
+            evaluator.held_out = BestHeldOut()
 
     def predict_again(self, record: StudyRecord) -> None:
         """Evaluate the best trial once more if its predictions are not at hand, and there is time for it.
@@ -67,6 +71,8 @@ class Review:
     def store(self, best: TrialRecord, model: Any, seconds: float) -> None:
         """Store what the best trial's predictions show. It is for people: where it fails, that is what they read.
 
+        Nothing that breaks here, the storage included, costs the model.
+
         Parameters
         ----------
         best : TrialRecord
@@ -75,20 +81,44 @@ class Review:
             The final model, for the importances of its columns.
         seconds : float
             What fitting it took.
+
+        Warns
+        -----
+        GbtuneWarning
+            If nothing could be stored.
         """
+        try:
+            found = dataclasses.replace(self._found(best, model), refit_seconds=round(seconds, 3))
+            self.study.set_user_attr(DIAGNOSTICS_KEY, found.to_json())
+        except Exception as error:
+            warnings.warn(
+                "What the predictions of the best trial show was not stored "
+                f"({type(error).__name__}: {error}): the report lacks it. The result is not affected.",
+                GbtuneWarning,
+                stacklevel=2,
+            )
+
+    def _found(self, best: TrialRecord, model: Any) -> Diagnostics:
         objective, kept = self.objective, self._predictions(best)
         found = stored_diagnostics(self.study, best)
         if kept is not None:
             importances = getattr(model, "feature_importances_", None)
             try:
-                found = diagnose(best, kept, objective.data, objective.evaluator.folds, objective.metric, importances)
+                folds, seconds = objective.evaluator.folds, self.seconds_to_look
+                found = diagnose(best, kept, objective.data, folds, objective.metric, importances, seconds=seconds)
             except Exception as error:
                 why = f"They could not be looked at: {type(error).__name__}: {error}"
                 found = Diagnostics(best.number, objective.data.task, missing=why)
-        if found is None:
-            found = Diagnostics(best.number, objective.data.task, missing=self._why_there_are_none())
-        found = dataclasses.replace(found, refit_seconds=round(seconds, 3))
-        self.study.set_user_attr(DIAGNOSTICS_KEY, found.to_json())
+        return found or Diagnostics(best.number, objective.data.task, missing=self._why_there_are_none())
+
+    @property
+    def seconds_to_look(self) -> float:
+        """Half of what is left, for the rest is written afterwards, and at least half a percent of the whole time."""
+        timeout = self.clock.timeout
+        if timeout is None:
+            return MAX_SECONDS
+        left = timeout - self.clock.elapsed  # not `Clock.left`: what was reserved for the refit is spent by now
+        return min(MAX_SECONDS, max(left / 2, timeout / 200))
 
     def _predictions(self, best: TrialRecord) -> HeldOut | None:
         kept = self.objective.evaluator.held_out
@@ -96,7 +126,7 @@ class Review:
 
     def _why_there_are_none(self) -> str:
         if self.objective.evaluator.held_out is None:
-            return f"They are kept up to {MAX_PREDICTIONS:,} numbers (rows x classes); here are more."
+            return f"They are kept up to {MAX_MEGABYTES} MB (held-out rows x classes); here are more."
         return (
             "The best trial was evaluated by an earlier run or by another process, and no time was left to evaluate "
             "it again. Continue the study with more time: tune(..., study=...)."

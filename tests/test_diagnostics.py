@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from quick import quick_space
 from sklearn.metrics import confusion_matrix, log_loss
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+from test_cautions import facts
 
 import gbtune
 from gbtune.data import Dataset
 from gbtune.diagnostics import (
+    DIAGNOSTICS_KEY,
     MAX_CLASSES,
     MAX_RESIDUALS,
     MIN_SLICE,
     OTHER,
     Diagnostics,
+    _confusion,
     diagnose,
     stored_diagnostics,
 )
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.held_out import BestHeldOut, HeldOut
-from gbtune.metrics import metric_named, resolve_metrics
+from gbtune.metrics import METRICS, Metric, metric_named, resolve_metrics
 from gbtune.records import Folds, TrialRecord
+from gbtune.report_sections import slices
 from gbtune.resampling import make_folds
+from gbtune.review import Review
 from gbtune.seeds import seed as derive_seed
+from gbtune.study import Clock
 
 BEST = TrialRecord(3, "complete", {})
 Data = tuple[pd.DataFrame, pd.Series]
 
 
 def told(
-    data: Dataset, predictions: np.ndarray, metric: str, importances: np.ndarray | None = None, cv: object = 4
+    data: Dataset,
+    predictions: np.ndarray,
+    metric: str | Metric,
+    importances: np.ndarray | None = None,
+    cv: object = 4,
+    seconds: float = 1000,
 ) -> Diagnostics:
-    folds = make_folds(cv, data, seed=0)
-    parts = tuple(predictions[valid].astype(np.float32) for _, valid in folds.splits)
-    return diagnose(BEST, HeldOut({}, 10, 0.1, parts), data, folds, metric_named(metric), importances)
+    folds = cv if isinstance(cv, Folds) else make_folds(cv, data, seed=0)
+    parts = tuple(predictions[valid] for _, valid in folds.splits)
+    metric = metric_named(metric) if isinstance(metric, str) else metric
+    return diagnose(BEST, HeldOut({}, 10, 0.1, parts), data, folds, metric, importances, seconds=seconds)
 
 
 def evaluator_that_keeps(family: str, X: pd.DataFrame, y: pd.Series, metric: object = None) -> Evaluator:
@@ -91,6 +108,16 @@ def test_predictions_that_cannot_be_made_cost_no_trial():
     best = BestHeldOut()
     best.offer({}, 10, 0.5, broken)
     assert best.found is None
+
+
+def test_predictions_keep_the_precision_of_their_family():
+    """Of values near 1.7e9, such as seconds since 1970, float32 would keep multiples of 128."""
+    best, seconds = BestHeldOut(), np.array([1.7e9 + 0.25])
+    best.offer({}, 10, 0.5, lambda: [seconds])
+    assert best.found is not None
+    np.testing.assert_array_equal(best.found.predictions, [seconds])
+    best.offer({}, 10, 0.4, lambda: [seconds.astype(np.float32)])
+    assert best.found.predictions[0].dtype == np.float32, "no more memory than needed"
 
 
 # -- what they show -----------------------------------------------------------------------------------------------
@@ -150,8 +177,16 @@ def test_the_slice_where_the_predictions_are_wrong_comes_first():
     assert worst.score == pytest.approx(3, rel=0.1)
     assert all(each.score < 1.2 and 0.02 < each.error < 0.15 for each in others)
     assert worst.score - found.score > 2 * worst.error
-    higher = told(data, y + noise, "r2")
-    assert higher.worst_slices[0].where == "Hull", "the worst is the smallest where more is better"
+
+
+def test_the_worst_slice_has_the_smallest_score_where_more_is_better():
+    town = np.array(["York", "Hull", "Bath"]).repeat(40)
+    y = np.tile([0, 1], 60)
+    right = np.where(town == "Hull", 1 - y, y)
+    found = told(Dataset.from_arrays(pd.DataFrame({"town": town}), y), 0.1 + 0.8 * right, "accuracy")
+    worst = found.worst_slices[0]
+    assert (worst.where, worst.score, worst.error) == ("Hull", 0, 0), "that no row is right is not left out"
+    assert (found.slice_metric, found.slice_score) == ("accuracy", pytest.approx(2 / 3, rel=1e-5))
 
 
 def test_the_error_of_a_slice_is_that_of_a_mean():
@@ -172,11 +207,48 @@ def test_slices_too_small_to_say_anything_are_left_out():
     assert found.n_slices == 2
 
 
-def test_a_slice_on_which_the_metric_is_not_defined_is_left_out():
-    y = np.array([0, 1] * 50 + [1] * 60)
-    data = Dataset.from_arrays(pd.DataFrame({"c": ["both"] * 100 + ["ones"] * 60}), y)
-    found = told(data, np.random.default_rng(0).random(160), "roc_auc")
-    assert [each.where for each in found.worst_slices] == ["both"]
+PROFIT = Metric("profit", lambda y, prediction: float((y == prediction).sum()), "maximize", "labels")
+
+
+@pytest.mark.parametrize(
+    "metric", ["f1", "precision", "recall", "matthews_corrcoef", "average_precision", "roc_auc", PROFIT]
+)
+def test_a_metric_that_depends_on_the_share_of_classes_does_not_blame_slices_for_theirs(metric):
+    random = np.random.default_rng(0)
+    where = np.array(["never", "even"]).repeat([200, 400])
+    y = np.where(where == "never", 0, np.arange(600) % 2)
+    chances = np.where(where == "never", 0.05, np.clip(0.3 + 0.4 * y + random.normal(0, 0.15, 600), 0.01, 0.99))
+    found = told(Dataset.from_arrays(pd.DataFrame({"where": where}), y), chances, metric)
+    assert found.slice_metric == "log_loss"
+    assert found.slice_score == pytest.approx(log_loss(y, chances), rel=1e-5)
+    assert [each.where for each in found.worst_slices] == ["even", "never"]
+    assert found.worst_slices[1].score == pytest.approx(-np.log(0.95), rel=1e-5)
+
+
+def test_r2_does_not_blame_slices_for_their_small_spread():
+    random = np.random.default_rng(0)
+    size = np.array(["equal", "spread"]).repeat(300)
+    y = 100 + np.where(size == "equal", 0.1, 10) * random.normal(size=600)
+    error = np.where(size == "equal", 1, 3) * random.normal(size=600)
+    found = told(Dataset.from_arrays(pd.DataFrame({"size": size}), y), y + error, "r2")
+    assert found.slice_metric == "rmse"
+    assert [each.where for each in found.worst_slices] == ["spread", "equal"]
+
+
+def test_metrics_that_compare_slices_are_means_over_rows():
+    """Of two halves with equally many rows, the score of all lies between theirs, and a mean is their mean."""
+    random = np.random.default_rng(0)
+    y, counts = random.integers(0, 2, 200), random.poisson(3, 200) + 1
+    for metric in METRICS.values():
+        if not metric.is_mean_over_rows:
+            continue
+        known = counts if metric.tasks == ("regression",) else y
+        guess = random.random(200) * (6 if metric.tasks == ("regression",) else 1)
+        halves = [metric.score(known[half::2], guess[half::2]) for half in (0, 1)]
+        power = 2 if metric.name.startswith("rm") else 1
+        assert metric.score(known, guess) ** power == pytest.approx(np.mean(np.power(halves, power))), metric.name
+    assert METRICS["rmse"].is_mean_over_rows and not METRICS["median_absolute_error"].is_mean_over_rows
+    assert not Metric("rmse", max, "minimize", "raw").is_mean_over_rows, "only the name is ours"
 
 
 def test_important_numeric_columns_are_cut_into_bins_with_missing_values_apart(mixed: Data):
@@ -216,6 +288,74 @@ def test_rows_of_no_fold_and_of_several_are_counted_as_predicted():
     folds = Folds(((rows[10:], rows[:10]), (rows[10:], rows[5:15])), "two", 40)
     kept = HeldOut({}, 5, 1.0, (np.zeros(10, np.float32), np.zeros(10, np.float32)))
     assert diagnose(BEST, kept, data, folds, metric_named("mae")).n_rows == 20
+
+
+def test_copies_of_rows_by_repeated_folds_are_no_evidence():
+    """An honest column of different values: a tree could only know a row again that it was trained on."""
+    random = np.random.default_rng(0)
+    X, y = pd.DataFrame({"noise": random.normal(size=200)}), random.integers(0, 2, 200)
+    data = Dataset.from_arrays(X, y)
+    once = told(data, np.where(y, 0.99, 0.01), "log_loss", np.ones(1), cv=5)
+    repeated = told(data, np.where(y, 0.99, 0.01), "log_loss", np.ones(1), cv=RepeatedKFold(n_splits=5, n_repeats=10))
+    assert once.telling == repeated.telling == ()
+    assert repeated.n_rows == 10 * once.n_rows
+    assert sum(each.rows for each in repeated.worst_slices) == 200
+
+
+def test_looking_for_telling_columns_is_silent_where_classes_are_rare_or_y_is_constant():
+    """Warnings are errors here. These rows are held out, others were trained on."""
+    X = pd.DataFrame({"a": np.arange(80.0)})
+    cv, one = Folds(((np.arange(41, 80), np.arange(41)),), "one", 80), np.ones(1)
+    rare = np.r_[np.arange(40) % 2, 2, np.arange(39) % 3]
+    assert told(Dataset.from_arrays(X, rare), 0.001 + 0.997 * np.eye(3)[rare], "log_loss", one, cv).telling == ()
+    each = np.r_[np.arange(41), np.arange(39)]
+    many = Dataset.from_arrays(X, each, task="multiclass")
+    assert told(many, 0.0001 + 0.9959 * np.eye(41)[each], "log_loss", one, cv).telling == ()
+    equal = np.r_[np.ones(41, dtype=int), np.arange(39) % 2]
+    assert told(Dataset.from_arrays(X, equal), equal.astype(float), "accuracy", one, cv).telling == ()
+
+
+def test_of_thousands_of_classes_no_large_matrix_is_made():
+    n_classes = 3000
+    y = np.r_[np.arange(n_classes), np.zeros(50, dtype=int), np.ones(40, dtype=int)]
+    predictions = np.zeros((len(y), n_classes), dtype=np.float32)
+    predictions[np.arange(len(y)), np.where(y == 1, 0, y)] = 1
+    tracemalloc.start()
+    found = _confusion(y, predictions, list(range(n_classes)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * n_classes**2 / 10
+    assert found["classes"][:2] == ("0", "1") and np.sum(found["confusion"]) == len(y)
+    assert found["confusion"][0][0] == 51 and found["confusion"][1][0] == 41
+
+
+def test_without_time_the_metric_is_computed_once_and_the_record_says_what_is_missing(breast_cancer: Data):
+    calls = []
+
+    def slow(y: np.ndarray, prediction: np.ndarray) -> float:
+        calls.append(len(y))
+        return float(np.mean((y - prediction) ** 2))
+
+    data = Dataset.from_arrays(*breast_cancer)
+    metric, chances = Metric("slow", slow, "minimize", "proba"), np.where(data.y, 0.999, 0.001)
+    importances = np.ones(data.n_columns)
+    late = told(data, chances, metric, importances, seconds=0)
+    assert late.confusion and late.calibration and late.score is not None
+    assert not late.slices and "No time was left" in late.unfinished
+    assert calls == [data.n_rows]
+    full = told(data, chances, metric, importances)
+    assert full.slices and not full.unfinished
+    assert calls == [data.n_rows] * 2, "slices are scored by log loss"
+
+
+def test_the_report_says_by_what_slices_are_compared_and_what_was_left_out():
+    known = Diagnostics(7, "binary", slices=(("town", "Hull", 80, 0.45, 0.02),), n_slices=9, slice_metric="log_loss",
+                        slice_score=0.3, unfinished="No time was left.")  # fmt: skip
+    found = slices(facts(metric="f1", direction="maximize", known=known))
+    for words in ("log_loss by slice", "beyond noise", "+0.15", "f1 may differ between them", "No time was left."):
+        assert words in found
+    bare = slices(facts(known=dataclasses.replace(known, slices=())))
+    assert "No time was left." in bare and "<table" not in bare
 
 
 # -- in a study ---------------------------------------------------------------------------------------------------
@@ -279,3 +419,37 @@ def test_where_no_time_is_left_the_study_says_why_there_are_none(mixed: Data, mo
 def test_an_objective_in_someones_own_study_keeps_no_predictions(wine: Data):
     objective = gbtune.Objective("xgboost", *wine, cv=3)
     assert objective.evaluator.held_out is None
+
+
+def test_the_memory_of_predictions_is_bounded_by_the_rows_held_out(wine: Data, monkeypatch):
+    def keeps(cv: object) -> bool:
+        objective = gbtune.Objective("lightgbm", *wine, cv=cv)
+        Review(objective, optuna.create_study(), Clock(None)).keep_predictions()
+        return objective.evaluator.held_out is not None
+
+    monkeypatch.setattr("gbtune.review.MAX_MEGABYTES", 178 * 3 * 8 / 1e6)
+    assert keeps(3)
+    assert not keeps(RepeatedStratifiedKFold(n_splits=3, n_repeats=2))
+
+
+def test_a_storage_that_fails_at_the_end_costs_no_model(wine: Data, monkeypatch):
+    original = optuna.Study.set_user_attr
+
+    def locked(self: optuna.Study, key: str, value: object) -> None:
+        if key == DIAGNOSTICS_KEY:
+            raise optuna.exceptions.StorageInternalError("database is locked")
+        original(self, key, value)
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", locked)
+    with pytest.warns(gbtune.GbtuneWarning, match="database is locked"):
+        result = gbtune.tune_lgbm(
+            *wine, space=quick_space("lightgbm"), n_trials=1, cv=3, tracking=False, progress=False
+        )
+    assert len(result.predict(wine[0])) == len(wine[1])
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(None, 5), (1000.0, 5), (6.0, 2), (1.0, 0.005)])
+def test_diagnostics_take_at_most_half_of_the_time_that_is_left(timeout, seconds, wine: Data, monkeypatch):
+    monkeypatch.setattr(Clock, "elapsed", 2.0)
+    review = Review(gbtune.Objective("lightgbm", *wine, cv=3), optuna.create_study(), Clock(timeout))
+    assert review.seconds_to_look == seconds

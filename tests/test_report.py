@@ -202,7 +202,8 @@ SLICES = (
 
 def test_the_page_shows_the_predictions_that_fit_the_task_and_the_worst_slices():
     found = Diagnostics(2, "binary", 300, score=0.3, classes=("no", "yes"), confusion=((150, 10), (20, 120)),
-                        calibration=((0.1, 0.1, 150), (0.9, 0.9, 150)), slices=SLICES, n_slices=9)  # fmt: skip
+                        calibration=((0.1, 0.1, 150), (0.9, 0.9, 150)), slices=SLICES, n_slices=9,
+                        slice_metric="log_loss", slice_score=0.3)  # fmt: skip
     page = reported(found)
     ids = {attrs.get("id") for _, attrs in page.tags}
     assert {"figure-predictions-0", "figure-predictions-1"} <= ids
