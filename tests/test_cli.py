@@ -16,6 +16,7 @@ import optuna
 import pytest
 from click.testing import CliRunner, Result
 from optuna.storages.journal import BaseJournalBackend
+from quick import quick_space
 from sklearn.datasets import load_diabetes
 
 import gbtune
@@ -24,6 +25,7 @@ from gbtune.locations import public_uri
 from gbtune.tracking.spool import spools
 
 DEAD = "http://127.0.0.1:9"
+SPACE = quick_space("lightgbm")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def tuned_without_a_server(**arguments: Any) -> gbtune.TuningResult:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     tracker = gbtune.MLflowTracker(DEAD, flush_seconds=1.0)
     with pytest.warns(gbtune.GbtuneWarning, match="MLflow"):
-        return gbtune.tune_lgbm(X, y, n_trials=4, progress=False, tracking=tracker, **arguments)
+        return gbtune.tune_lgbm(X, y, space=SPACE, n_trials=4, progress=False, tracking=tracker, **arguments)
 
 
 @pytest.mark.parametrize("name", [None, "sugar"])
@@ -87,7 +89,7 @@ def test_it_may_be_run_again_and_on_another_store(tmp_path: Path) -> None:
 def test_a_study_that_was_never_tracked_can_be_told_later(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     storage = f"sqlite:///{tmp_path}/studies.db"
-    gbtune.tune_lgbm(X, y, study="sugar", storage=storage, n_trials=3, progress=False, tracking=False)
+    gbtune.tune_lgbm(X, y, space=SPACE, study="sugar", storage=storage, n_trials=3, progress=False, tracking=False)
     done = gbtune_command("sync", "sugar", "--storage", storage, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert done.exit_code == 0, done.output
     assert "none was kept" in done.output
@@ -114,7 +116,7 @@ def test_the_command_is_installed() -> None:
 
 def tuned(tracking: str | bool, **arguments: Any) -> gbtune.TuningResult:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
-    return gbtune.tune_lgbm(X, y, n_trials=3, progress=False, tracking=tracking, **arguments)
+    return gbtune.tune_lgbm(X, y, space=SPACE, n_trials=3, progress=False, tracking=tracking, **arguments)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_kill_it_and_run_it_again(tmp_path: Path) -> None:
     code = block_after("Kill it, run it again")
     assert sum(bool(line.strip()) for line in code.splitlines()) == 4
     (tmp_path / "script.py").write_text(code, encoding="utf-8")
-    path = tmp_path / "gbtune-studies" / "cancer" / "study.journal"
+    path = tmp_path / "gbtune-studies" / "diabetes" / "study.journal"
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -39,7 +39,7 @@ def test_kill_it_and_run_it_again(tmp_path: Path) -> None:
         if not path.exists():
             return 0
         try:
-            study = optuna.load_study(study_name="cancer", storage=journal(path))
+            study = optuna.load_study(study_name="diabetes", storage=journal(path))
         except KeyError:
             return 0
         return sum(trial.state.is_finished() for trial in study.trials)
@@ -48,13 +48,13 @@ def test_kill_it_and_run_it_again(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while finished() < 4:
         assert first.poll() is None and time.monotonic() < deadline, "it has not come far enough"
-        time.sleep(0.1)
+        time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.wait()
     before = finished()
     assert 0 < before < 20
     assert start().wait(timeout=300) == 0
-    records = read_records(optuna.load_study(study_name="cancer", storage=journal(path)))[1]
+    records = read_records(optuna.load_study(study_name="diabetes", storage=journal(path)))[1]
     kept = [record for record in records if record.reason != "killed"]
     assert len(kept) == 20 == len({record.slot for record in kept})
     assert (tmp_path / "mlflow.db").exists()

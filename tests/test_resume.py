@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +12,8 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from processes import ready_processes
+from quick import quick_space
 from sklearn.datasets import load_diabetes
 from stub import stub_objective
 
@@ -125,7 +126,7 @@ def killed_in_mid_trial(path: Path, trainings: int) -> None:
 def test_a_killed_process_costs_only_what_it_was_working_on(tmp_path: Path) -> None:
     path = tmp_path / "kept.journal"
     for trainings in (1, 10, 25):
-        process = multiprocessing.get_context("spawn").Process(target=killed_in_mid_trial, args=(path, trainings))
+        process = ready_processes().Process(target=killed_in_mid_trial, args=(path, trainings))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
@@ -188,6 +189,7 @@ def test_a_living_process_elsewhere_is_waited_for(tmp_path: Path) -> None:
 def test_without_a_seed_a_study_goes_on_with_the_same_folds(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     arguments: dict[str, Any] = {"study": "drawn", "storage": tmp_path / "x.journal", "seed": None, **QUIET}
+    arguments["space"] = quick_space("lightgbm")
     first = gbtune.tune_lgbm(X, y, n_trials=4, **arguments)
     second = gbtune.tune_lgbm(X, y, n_trials=8, **arguments)
     assert second.record.folds_fingerprint == first.record.folds_fingerprint
@@ -201,7 +203,14 @@ def test_a_sampler_object_does_not_repeat_its_first_draws(tmp_path: Path) -> Non
     for total in (14, 18):
         sampler = optuna.samplers.RandomSampler(seed=7)
         result = gbtune.tune_lgbm(
-            X, y, study="mine", storage=tmp_path / "x.journal", sampler=sampler, n_trials=total, **QUIET
+            X,
+            y,
+            space=quick_space("lightgbm"),
+            study="mine",
+            storage=tmp_path / "x.journal",
+            sampler=sampler,
+            n_trials=total,
+            **QUIET,
         )
     points = [tuple(sorted(trial.params.items())) for trial in result.study.trials]
     assert len(points) == 18 == len(set(points))
@@ -210,7 +219,7 @@ def test_a_sampler_object_does_not_repeat_its_first_draws(tmp_path: Path) -> Non
 @pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
 def test_the_same_call_goes_on(family: str, tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
-    arguments: dict[str, Any] = {"family": family, **QUIET}
+    arguments: dict[str, Any] = {"family": family, "space": quick_space(family), **QUIET}
     kept = {"study": "sugar", "storage": tmp_path / "sugar.journal"}
     for total in (3, 9, 14):
         result = gbtune.tune(X, y, n_trials=total, **kept, **arguments)
@@ -225,6 +234,7 @@ def test_the_same_call_goes_on(family: str, tmp_path: Path) -> None:
 def test_a_study_refuses_to_go_on_with_something_else_and_says_what_differs(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     kept: dict[str, Any] = {"study": "sugar", "storage": tmp_path / "sugar.journal", "n_trials": 2, **QUIET}
+    kept["space"] = quick_space("lightgbm")
     gbtune.tune_lgbm(X, y, **kept)
     changed: list[tuple[str, Callable[[], Any]]] = [
         (
@@ -236,7 +246,10 @@ def test_a_study_refuses_to_go_on_with_something_else_and_says_what_differs(tmp_
         ("folds 5 folds, seed 0 .* then, 3 folds", lambda: gbtune.tune_lgbm(X, y, cv=3, **kept)),
         ("folds 5 folds, seed 0 .* then, 5 folds, seed 1", lambda: gbtune.tune_lgbm(X, y, seed=1, **kept)),
         ("metric rmse then, mae now", lambda: gbtune.tune_lgbm(X, y, metric="neg_mean_absolute_error", **kept)),
-        ("family lightgbm then, xgboost now", lambda: gbtune.tune_xgb(X, y, **kept)),
+        (
+            "family lightgbm then, xgboost now",
+            lambda: gbtune.tune_xgb(X, y, **{**kept, "space": quick_space("xgboost")}),
+        ),
     ]
     for message, call in changed:
         with pytest.raises(gbtune.GbtuneError, match=message) as caught:
@@ -250,9 +263,10 @@ def test_a_study_refuses_to_go_on_with_something_else_and_says_what_differs(tmp_
 def test_another_space_or_sampler_may_go_on_and_is_recorded(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     kept: dict[str, Any] = {"study": "sugar", "storage": tmp_path / "sugar.journal", **QUIET}
-    gbtune.tune_xgb(X, y, n_trials=4, **kept)
-    gbtune.tune_xgb(X, y, n_trials=8, space="wide", sampler="random", **kept)
-    last = gbtune.tune_xgb(X, y, n_trials=8, space="wide", sampler="random", **kept)
+    core, wide = quick_space("xgboost"), quick_space("xgboost", "wide")
+    gbtune.tune_xgb(X, y, n_trials=4, space=core, **kept)
+    gbtune.tune_xgb(X, y, n_trials=8, space=wide, sampler="random", **kept)
+    last = gbtune.tune_xgb(X, y, n_trials=8, space=wide, sampler="random", **kept)
     assert last.record.changes == ("after 4 trials: space xgboost/core became xgboost/wide, sampler tpe became random",)
     assert (last.trials["kind"] == "baseline").sum() == 1
 
@@ -260,8 +274,9 @@ def test_another_space_or_sampler_may_go_on_and_is_recorded(tmp_path: Path) -> N
 def test_a_name_alone_keeps_the_study_beside_the_mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/there/mlflow.db")
-    gbtune.tune_lgbm(X, y, study="sugar", n_trials=2, **QUIET)
-    result = gbtune.tune_lgbm(X, y, study="sugar", n_trials=3, **QUIET)
+    space = quick_space("lightgbm")
+    gbtune.tune_lgbm(X, y, space=space, study="sugar", n_trials=2, **QUIET)
+    result = gbtune.tune_lgbm(X, y, space=space, study="sugar", n_trials=3, **QUIET)
     path = tmp_path / "there" / "gbtune-studies" / "sugar" / "study.journal"
     assert path.is_file() and result.record.storage == str(path)
     assert len(result.trials) == 3
@@ -333,7 +348,7 @@ NIGHTLY = pytest.mark.nightly  # SQLite waits for room, for many seconds
 )
 def test_a_full_disk_is_a_clear_end_and_leaves_no_corrupt_file(tmp_path: Path, kind: str, room: int) -> None:
     path = str(tmp_path / "kept.journal") if kind == "journal" else f"sqlite:///{tmp_path}/kept.db"
-    process = multiprocessing.get_context("spawn").Process(target=full_disk, args=(path, room))
+    process = ready_processes().Process(target=full_disk, args=(path, room))
     process.start()
     process.join()
     assert process.exitcode == 7
@@ -384,7 +399,7 @@ def test_a_slot_that_was_cut_off_keeps_its_configuration_whatever_is_enqueued(tm
 
 def test_evaluated_trials_of_a_dead_process_are_told_even_if_nothing_else_is_to_do(tmp_path: Path) -> None:
     path = tmp_path / "kept.journal"
-    process = multiprocessing.get_context("spawn").Process(target=killed_in_mid_trial, args=(path, 30))
+    process = ready_processes().Process(target=killed_in_mid_trial, args=(path, 30))
     process.start()
     process.join()
     study = opened(journal(path))
@@ -416,9 +431,10 @@ def test_a_database_that_cannot_be_opened_is_said_without_its_password(tmp_path:
 
 def start_with(path: Path, shift: float, seed: int | None, go: Any) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
+    kept: dict[str, Any] = {"space": quick_space("lightgbm"), "study": "both", "storage": path, **QUIET}
     go.wait()
     try:
-        gbtune.tune_lgbm(X + shift, y, study="both", storage=path, seed=seed, n_trials=10, n_jobs=1, **QUIET)
+        gbtune.tune_lgbm(X + shift, y, seed=seed, n_trials=10, n_jobs=1, **kept)
     except gbtune.GbtuneError as error:
         assert "differs: data" in str(error)
         os._exit(5)
@@ -428,7 +444,7 @@ def start_with(path: Path, shift: float, seed: int | None, go: Any) -> None:
 def test_processes_that_start_together_agree_or_one_is_refused(
     tmp_path: Path, shift: float, seed: int | None, ends: list[int]
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = ready_processes()
     path, go = tmp_path / "both.journal", context.Event()
     both = [context.Process(target=start_with, args=(path, shift * number, seed, go)) for number in (0, 1)]
     for process in both:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from quick import quick_space
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import mean_absolute_error
 
@@ -28,7 +29,7 @@ def table(result: gbtune.TuningResult) -> list[Any]:
 @pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
 def test_processes_and_threads_give_the_same_study(family: str) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
-    arguments: dict[str, Any] = {**QUIET, "family": family, "n_trials": 10, "n_jobs": 2}
+    arguments: dict[str, Any] = {**QUIET, "family": family, "space": quick_space(family), "n_trials": 10, "n_jobs": 2}
     by_process = gbtune.tune(X, y, **arguments)
     by_thread = gbtune.tune(X, y, **{**arguments, "isolation": "thread"})
     assert table(by_process) == table(by_thread)
@@ -39,7 +40,9 @@ def test_pruners_with_steps_in_rounds_work_in_processes(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=10)
     results = [
-        gbtune.tune_lgbm(X, y, pruner=pruner, n_trials=8, **{**QUIET, "isolation": isolation})
+        gbtune.tune_lgbm(
+            X, y, space=quick_space("lightgbm"), pruner=pruner, n_trials=8, **{**QUIET, "isolation": isolation}
+        )
         for isolation in ("process", "thread")
     ]
     assert table(results[0]) == table(results[1])
@@ -62,7 +65,8 @@ def deadly(folder: Path, is_last: Callable[[int], bool]) -> gbtune.Metric:
 def test_a_worker_that_dies_costs_its_trial_alone(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     metric = deadly(tmp_path, lambda call: call == 300)
-    result = gbtune.tune_lgbm(X, y, metric=metric, n_trials=12, n_jobs=1, **QUIET)
+    space = quick_space("lightgbm")
+    result = gbtune.tune_lgbm(X, y, space=space, metric=metric, n_trials=12, n_jobs=1, **QUIET)
     failed = result.trials[result.trials["state"] == "failed"]
     assert len(result.trials) == 12 and len(failed) == 1
     assert failed["reason"].tolist() == ["worker"]
@@ -75,8 +79,9 @@ def test_a_worker_that_dies_costs_its_trial_alone(tmp_path: Path) -> None:
 def test_three_dead_workers_in_a_row_end_the_study_with_the_reason(tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     metric = deadly(tmp_path, lambda call: call > 300)
+    space = quick_space("lightgbm")
     with pytest.raises(gbtune.GbtuneError, match=r"3 worker processes in a row died(.|\n)*killed by signal 9"):
-        gbtune.tune_lgbm(X, y, metric=metric, n_trials=30, n_jobs=1, **QUIET)
+        gbtune.tune_lgbm(X, y, space=space, metric=metric, n_trials=30, n_jobs=1, **QUIET)
 
 
 def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
@@ -87,7 +92,8 @@ import gbtune
 from sklearn.datasets import load_diabetes
 X, y = load_diabetes(return_X_y=True, as_frame=True)
 print("once")
-result = gbtune.tune_xgb(X, y, n_trials=2, isolation="process", tracking=False, progress=False)
+space = gbtune.SearchSpace.load("xgboost/core").override(learning_rate=(0.1, 0.3), n_estimators=(10, 60))
+result = gbtune.tune_xgb(X, y, space=space, n_trials=2, isolation="process", tracking=False, progress=False)
 print(len(result.trials))
 """
     )
@@ -104,5 +110,5 @@ def test_a_warning_says_when_memory_will_not_do(monkeypatch: pytest.MonkeyPatch)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     monkeypatch.setattr("gbtune.tuning.usable_memory", lambda: 1000)
     with pytest.warns(gbtune.GbtuneWarning, match="Memory may not suffice") as caught:
-        result = gbtune.tune_lgbm(X, y, n_trials=2, progress=False, tracking=False)
+        result = gbtune.tune_lgbm(X, y, space=quick_space("lightgbm"), n_trials=2, progress=False, tracking=False)
     assert len(caught) == 1 and len(result.trials) == 2

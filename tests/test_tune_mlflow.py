@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from quick import quick_space
 
 import gbtune
 
@@ -40,7 +41,8 @@ def test_a_study_lands_in_mlflow_and_its_model_predicts_in_a_fresh_process(
     import mlflow
 
     X, y = mixed
-    result = gbtune.tune(X, y, family=family_name, n_trials=10, tracking=store, register="sugar", progress=False)
+    arguments = {"tracking": store, "register": "sugar", "progress": False}
+    result = gbtune.tune(X, y, family=family_name, space=quick_space(family_name), n_trials=10, **arguments)
     client = mlflow.MlflowClient(store, store)
     parent = client.get_run(result.run_id)
     assert parent.data.metrics[result.record.metric] == pytest.approx(result.best_score)
@@ -83,7 +85,9 @@ def test_the_second_version_is_a_challenger_and_the_champion_stays(diabetes: Fra
     import mlflow
 
     for _ in range(2):
-        gbtune.tune_xgb(*diabetes, n_trials=2, tracking=store, register="sugar", progress=False)
+        gbtune.tune_xgb(
+            *diabetes, space=quick_space("xgboost"), n_trials=2, tracking=store, register="sugar", progress=False
+        )
     client = mlflow.MlflowClient(store, store)
     assert int(client.get_model_version_by_alias("sugar", "champion").version) == 1
     assert int(client.get_model_version_by_alias("sugar", "challenger").version) == 2
@@ -97,7 +101,7 @@ def test_the_environments_store_is_read_and_the_callers_world_is_untouched(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     with mlflow.start_run(experiment_id="0") as mine:  # whatever experiment another test chose
         before, uri = dict(os.environ), mlflow.get_tracking_uri()
-        result = gbtune.tune_lgbm(*diabetes, n_trials=2, progress=False)
+        result = gbtune.tune_lgbm(*diabetes, space=quick_space("lightgbm"), n_trials=2, progress=False)
         assert dict(os.environ) == before and mlflow.get_tracking_uri() == uri == store
         active = mlflow.active_run()
         assert active is not None and active.info.run_id == mine.info.run_id != result.run_id
@@ -107,7 +111,9 @@ def test_the_environments_store_is_read_and_the_callers_world_is_untouched(
 
 def test_a_dead_server_costs_no_trial_and_is_named_once(diabetes: Frame, store: str) -> None:
     with pytest.warns(gbtune.GbtuneWarning, match="cannot be written|lacks parts of the study") as warned:
-        result = gbtune.tune_xgb(*diabetes, n_trials=3, tracking="http://127.0.0.1:9", progress=False)
+        result = gbtune.tune_xgb(
+            *diabetes, space=quick_space("xgboost"), n_trials=3, tracking="http://127.0.0.1:9", progress=False
+        )
     assert len(warned) == 1 and len(result.trials) == 3
     assert result.receipt.problems and "Not written" in repr(result)
 
@@ -116,7 +122,7 @@ def test_a_study_of_ones_own_is_logged_by_the_callback(diabetes: Frame, store: s
     import mlflow
     import optuna
 
-    objective = gbtune.Objective("lightgbm", *diabetes, space="core", cv=3)
+    objective = gbtune.Objective("lightgbm", *diabetes, space=quick_space("lightgbm"), cv=3)
     study = optuna.create_study(
         direction=objective.direction,
         sampler=optuna.samplers.RandomSampler(seed=0),

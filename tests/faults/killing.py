@@ -7,22 +7,30 @@ Run as a program for a longer loop::
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import multiprocessing
 import os
 import random
+import re
 import signal
+import sqlite3
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages.journal._storage import JournalOperation
+from processes import ready_processes
+from quick import quick_space
 
 FAMILIES, ISOLATIONS, STORAGES = ("xgboost", "lightgbm"), ("thread", "process"), ("journal", "sqlite")
 N_TRIALS = 14
 _FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+_TOLD = re.compile(rf'{{"op_code":\s*{int(JournalOperation.SET_TRIAL_STATE_VALUES)}\b.*"state":\s*[12]\b')
+"""A line of a journal with which a trial became one of these."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Case:
             "study": "kept",
             "storage": kept,
             "n_trials": N_TRIALS,
+            "n_jobs": 2,
             "tracking": f"sqlite:///{folder}/mlflow.db",
             "cv": 4,
             "progress": False,
@@ -48,13 +57,21 @@ class Case:
 
 
 CASES = [Case(f, i, s) for f in FAMILIES for i in ISOLATIONS for s in STORAGES]
+PAIRED = [
+    Case("xgboost", "thread", "journal"),
+    Case("xgboost", "process", "sqlite"),
+    Case("lightgbm", "thread", "sqlite"),
+    Case("lightgbm", "process", "journal"),
+]
+"""Half of them, in which every two choices still meet."""
 
 
 @dataclasses.dataclass
 class Counts:
-    """What the kills did; all but the first two must be 0."""
+    """What the kills did; all but the first three must be 0."""
 
     kills: int = 0
+    in_search: int = 0
     trials: int = 0
     lost: int = 0
     repeated: int = 0
@@ -64,8 +81,8 @@ class Counts:
 
     def __str__(self) -> str:
         return (
-            f"kills {self.kills}, trials {self.trials}, lost {self.lost}, repeated {self.repeated}, "
-            f"RUNNING {self.running}, differences {self.differences}"
+            f"kills {self.kills} ({self.in_search} amid the trials), trials {self.trials}, lost {self.lost}, "
+            f"repeated {self.repeated}, RUNNING {self.running}, differences {self.differences}"
         )
 
 
@@ -77,7 +94,7 @@ def tune(arguments: dict[str, Any]) -> Any:
 
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     X, y = load_diabetes(return_X_y=True, as_frame=True)
-    return gbtune.tune(X, y, **arguments)
+    return gbtune.tune(X, y, space=quick_space(arguments["family"]), **arguments)
 
 
 def _tune_quietly(arguments: dict[str, Any]) -> None:
@@ -87,18 +104,9 @@ def _tune_quietly(arguments: dict[str, Any]) -> None:
         tune(arguments)
 
 
-def _context() -> Any:
-    """Children come from a server that has imported all and trained nothing: they start at once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["gbtune.api", "gbtune.isolation", "xgboost", "lightgbm", "sklearn.datasets", "mlflow"]
-    )
-    return context
-
-
 def run_to_the_end(arguments: dict[str, Any]) -> None:
     """Make the call in a process of its own, and let it finish."""
-    process = _context().Process(target=_tune_quietly, args=(arguments,))
+    process = ready_processes().Process(target=_tune_quietly, args=(arguments,))
     process.start()
     process.join()
     assert process.exitcode == 0, "the study did not end well"
@@ -121,9 +129,9 @@ def survive(
     finished: dict[int, Any] = {}
     longest, done = 6.0, 0
     while done < kills:
-        process = _context().Process(target=_tune_quietly, args=(arguments,))
+        process = ready_processes().Process(target=_tune_quietly, args=(arguments,))
         process.start()
-        process.join(draw.uniform(0.0, longest))
+        _wait_for_a_moment(process, arguments["storage"], len(finished), longest, draw)
         if process.exitcode is None:
             # The group: a kill for want of memory, or of a container, leaves no worker either.
             _kill(process, whole_group=draw.random() < 0.5)
@@ -137,9 +145,21 @@ def survive(
             arguments, finished = case.arguments(folder), {}
             continue
         finished = _check_kept(arguments["storage"], finished, counts)
+        counts.in_search += 0 < len(finished) < N_TRIALS
     run_to_the_end(arguments)
     _check_kept(arguments["storage"], finished, counts)
     _check_end(case, folder, reference, counts)
+
+
+def _wait_for_a_moment(process: Any, storage: Any, finished: int, longest: float, draw: random.Random) -> None:
+    """Half of the moments lie amid the trials, which are a short part of the call; the others anywhere."""
+    if finished == N_TRIALS or draw.random() < 0.5:
+        process.join(draw.uniform(0.0, longest))
+        return
+    wanted = draw.randrange(finished, N_TRIALS)
+    while process.exitcode is None and _count_finished(storage) < wanted:
+        process.join(0.05)
+    process.join(draw.uniform(0.0, 0.1))
 
 
 def _kill(process: Any, *, whole_group: bool) -> None:
@@ -161,6 +181,22 @@ def _trials(storage: Any) -> list[optuna.trial.FrozenTrial]:
     if "kept" not in optuna.get_all_study_names(opened):
         return []
     return optuna.load_study(study_name="kept", storage=opened).trials
+
+
+def _count_finished(storage: Any) -> int:
+    """Look without opening: a process that opens a storage may mend it, or make its tables."""
+    if isinstance(storage, Path):
+        lines = storage.read_text(encoding="utf-8").splitlines() if storage.exists() else []
+        return sum(_TOLD.match(line) is not None for line in lines)
+    path = storage.removeprefix("sqlite:///")
+    if not Path(path).exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        try:
+            query = "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+            return int(database.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # there is no table yet
+            return 0
 
 
 def _check_kept(storage: Any, before: dict[int, Any], counts: Counts) -> dict[int, Any]:
@@ -221,12 +257,12 @@ def _check_end(case: Case, folder: Path, theirs: dict[int, list[Any]], counts: C
         counts.details.append(f"{case}: MLflow has {statuses}, the study {expected}")
 
 
-def main(kills: int, folder: Path, seed: int = 0) -> Counts:
-    """Spread the kills over all cases; print and return the counts."""
+def main(kills: int, folder: Path, seed: int = 0, cases: Sequence[Case] = CASES) -> Counts:
+    """Spread the kills over the cases; print and return the counts."""
     counts, draw = Counts(), random.Random(seed)
     references = {family: never_killed(family, folder / family) for family in FAMILIES}
-    for number, case in enumerate(CASES):
-        share = kills // len(CASES) + (number < kills % len(CASES))
+    for number, case in enumerate(cases):
+        share = kills // len(cases) + (number < kills % len(cases))
         if share:
             survive(case, share, folder / f"case{number}", references[case.family], draw, counts)
             print(f"{case}: {counts}", flush=True)

@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from quick import quick_space
 
 import gbtune
 from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
@@ -260,7 +261,7 @@ def test_imbalance_is_for_two_classes(family_name: str, data: str, request: pyte
 def test_imbalance_is_tuned_with_a_metric_that_gains(family_name: str, breast_cancer: Frame) -> None:
     X, y = breast_cancer
     rare = np.flatnonzero((y == 1) | (np.arange(len(y)) % 10 == 0))
-    space = SearchSpace.load("core+imbalance", family=family_name).fix(scale_pos_weight=0.05)
+    space = quick_space(family_name, "core+imbalance").fix(scale_pos_weight=0.05)
     result = gbtune.tune(
         X.iloc[rare], 1 - y.iloc[rare], family=family_name, space=space, metric="balanced_accuracy", n_trials=4, **QUIET
     )
