@@ -15,13 +15,14 @@ import pandas as pd
 from optuna.storages import BaseStorage
 
 from gbtune import pruners, samplers
+from gbtune.after_study import after_study
 from gbtune.columns import as_table
 from gbtune.earlier import read_sources
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
 from gbtune.locations import studies_root, study_folder
 from gbtune.objective import Objective
-from gbtune.promotion import Policy, after_study, check_policy
+from gbtune.promotion import Policy, check_policy
 from gbtune.result import TuningResult
 from gbtune.storage import open_storage
 from gbtune.study import Clock, open_study, stored_record
@@ -152,7 +153,8 @@ optuna.pruners.BasePruner or None, default "race"
         Whether the registered version becomes the champion (the alias ``champion``; the first version does at once).
         "if_better": its recipe and the champion's are fitted again on fresh folds, and it must be better by more than
         the paired standard error. A callable gets that comparison and returns whether: see `gbtune.promotion`. This
-        comes after the search, beyond `timeout`: ten trainings on four fifths of the rows.
+        comes after the search, beyond `timeout`: ten trainings on four fifths of the rows, in this process whatever
+        `isolation`. After a Ctrl-C nothing is compared.
     progress : bool, default True
         Print the plan and show a progress bar, on stderr.
 
@@ -177,9 +179,10 @@ optuna.pruners.BasePruner or None, default "race"
     Examples
     --------
     >>> import gbtune
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    >>> result = gbtune.tune(X, y, family="lightgbm", n_trials=4, tracking=False, progress=False)
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> space = gbtune.SearchSpace.load("lightgbm/native").override(learning_rate=(0.05, 0.3))
+    >>> result = gbtune.tune(X, y, family="lightgbm", space=space, n_trials=4, tracking=False, progress=False)
     >>> sorted(result.best_params)[:2]
     ['colsample_bytree', 'learning_rate']
     """
@@ -258,7 +261,13 @@ optuna.pruners.BasePruner or None, default "race"
     except StartedMeanwhile:  # by another process, with a seed that this one did not know
         return tune(**arguments)
     result.promotion = after_study(
-        objective, result.receipt, promote, n_jobs=budget.n_jobs, tracker=tracker, progress=progress
+        objective,
+        result.receipt,
+        promote,
+        n_jobs=tuning.workers,
+        tracker=tracker,
+        progress=progress,
+        interrupted=tuning.clock.interrupt.is_set(),
     )
     return result
 
@@ -274,9 +283,9 @@ def tune_xgb(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:
     Examples
     --------
     >>> from gbtune import tune_xgb
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    >>> tune_xgb(X, y, n_trials=2, tracking=False, progress=False).best_score < 0.2
+    >>> from sklearn.datasets import load_wine
+    >>> X, y = load_wine(return_X_y=True, as_frame=True)
+    >>> tune_xgb(X, y, space="grid-mini", n_trials=2, tracking=False, progress=False).best_score < 0.2
     True
     """
     return _tune_family("xgboost", X, y, arguments)

@@ -5,31 +5,27 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gbtune import families
 from gbtune.columns import text_of
 from gbtune.data import Dataset
-from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument, InvalidData
+from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.evaluation import Evaluator, Rounds
+from gbtune.fresh_folds import GROUPS_MISSING, OWN_FOLDS, fresh_folds, is_number
 from gbtune.json_record import JsonRecord
 from gbtune.metrics import Metric, check_metric_fits_data, metric_named
 from gbtune.recipe import RecipeDict, check_recipe, kinds_of, read_data, rounds_of, tree_params
 from gbtune.records import Direction, Folds
-from gbtune.resampling import make_folds
 from gbtune.seeds import seed as derive_seed
-from gbtune.summary import format_estimate, format_score, paired_gain, plural
+from gbtune.summary import format_estimate, format_score, paired_gain
 
-FOLDS = 5
-"""As many as a search has by default, so that models learn from as large a share of the rows as there. Fewer give no
-usable standard error, more share most of their training rows and cost more."""
-_TRIES = 50
+BY_POSITION = ("monotone_constraints", "interaction_constraints")
+"""Parameters that name columns by their position."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +139,8 @@ def compare(
     groups : array-like of shape (n_samples,), optional
         Kept together in folds.
     cv : int, float, splitter or iterable of (train, valid), optional
-        Instead of fresh folds: as in `gbtune.tune`. Whether they are fresh is then the caller's to know.
+        Instead of fresh folds: as in `gbtune.tune`, and needed where the challenger's folds were its caller's own. A
+        number keeps to groups and to time. Whether they are fresh is then the caller's to know.
     metric : Metric, optional
         The challenger's, if it is no built-in one.
     n_jobs : int, default 1
@@ -157,7 +154,7 @@ def compare(
     Raises
     ------
     InvalidArgument
-        If an argument is malformed, or the challenger's recipe is.
+        If an argument is malformed or missing, or the challenger's recipe is malformed.
     InvalidData
         If the data are not what the challenger's recipe was made for.
 
@@ -185,7 +182,7 @@ def compare(
     early = _without_training(champion, challenger)
     if early is not None:
         return early
-    _check_given(challenger, sample_weight, groups, cv)
+    _check_given(champion, challenger, sample_weight, groups, cv)
     data = read_data(challenger, X, y, sample_weight=sample_weight, groups=groups)
     return compare_on(data, champion, challenger, cv=cv, metric=metric, n_jobs=n_jobs)
 
@@ -215,6 +212,8 @@ def compare_on(
     result = Comparison(challenger["metric"], challenger["direction"])
     if champion["weighted"] and data.sample_weight is None:
         return dataclasses.replace(result, reason="the champion was fitted with weights, and none are given")
+    if challenger.get("folds_kind") == "custom" and cv is None:
+        return dataclasses.replace(result, reason=OWN_FOLDS)
     metric = _metric(challenger, metric)
     folds = fresh_folds(data, champion, challenger, cv=cv)
     check_metric_fits_data(metric, data, folds)
@@ -250,7 +249,8 @@ def _without_training(champion: RecipeDict, challenger: RecipeDict) -> Compariso
 def why_not_comparable(champion: RecipeDict, challenger: RecipeDict) -> str:
     """Return in words why two recipes cannot be compared; empty if they can.
 
-    They can if task, classes, metric and columns (names and kinds, in any order) are the same.
+    They can if task, classes, metric and columns (names and kinds, in any order) are the same. The order of the
+    columns matters to a champion with parameters that go by position, as monotone constraints do.
 
     Examples
     --------
@@ -279,18 +279,29 @@ def why_not_comparable(champion: RecipeDict, challenger: RecipeDict) -> str:
     if other:
         words = [f"{name} ({before[name]}, now {now[name]})" for name in other]
         return f"columns are of another kind: {_listed(words)}"
+    by_position = [name for name in BY_POSITION if _goes_by_position(champion["params"].get(name))]
+    if by_position and list(before) != list(now):
+        return f"the champion's {' and '.join(by_position)} go by position, and the columns are in another order"
     return ""
+
+
+def _goes_by_position(value: Any) -> bool:
+    return value is not None and not isinstance(value, Mapping)
 
 
 def _listed(names: Sequence[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _check_given(recipe: RecipeDict, sample_weight: Any, groups: Any, cv: Any) -> None:
-    if recipe["weighted"] and sample_weight is None:
-        raise InvalidArgument("The challenger was fitted with weights: give sample_weight (--weight COLUMN).")
-    if recipe.get("folds_kind") == "group" and groups is None and cv is None:
-        raise InvalidArgument("The challenger's folds were by group: give groups (--group COLUMN), or cv.")
+def _check_given(champion: RecipeDict, challenger: RecipeDict, sample_weight: Any, groups: Any, cv: Any) -> None:
+    for who, recipe in (("challenger", challenger), ("champion", champion)):
+        if recipe["weighted"] and sample_weight is None:
+            raise InvalidArgument(f"The {who} was fitted with weights: give sample_weight (--weight COLUMN).")
+    kind = challenger.get("folds_kind")
+    if kind == "group" and groups is None and (cv is None or is_number(cv)):
+        raise InvalidArgument(GROUPS_MISSING)
+    if kind == "custom" and cv is None:
+        raise InvalidArgument(f"{OWN_FOLDS[0].upper()}{OWN_FOLDS[1:]}.")
 
 
 def _metric(recipe: RecipeDict, given: Metric | None) -> Metric:
@@ -304,56 +315,6 @@ def _metric(recipe: RecipeDict, given: Metric | None) -> Metric:
     if (given.name, given.direction) != (recipe["metric"], recipe["direction"]):
         raise InvalidArgument(f"metric must be the recipe's, {recipe['metric']!r}; got {given.name!r}.")
     return given
-
-
-def fresh_folds(data: Dataset, *recipes: RecipeDict, cv: Any = None) -> Folds:
-    """Return folds that no recipe's search used, dealt as the last recipe's were.
-
-    Parameters
-    ----------
-    data : Dataset
-        To be split.
-    *recipes : mapping
-        Their fingerprints are avoided; the last one says how rows are dealt.
-    cv : optional
-        Instead: as in `gbtune.tune`.
-
-    Raises
-    ------
-    InvalidData
-        If there are no others, as with very few rows or groups.
-    """
-    latest, used = recipes[-1], {recipe.get("folds_fingerprint") for recipe in recipes}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GbtuneWarning)  # on rare classes: the search said it
-        if cv is not None:
-            return make_folds(cv, data, seed=derive_seed(latest["study_seed"], "promotion"))
-        if latest.get("folds_kind") == "time":
-            return _windows(data, latest, used)
-        n_groups = 0 if data.groups is None else len(pd.unique(data.groups))
-        # Where each group was a fold of its own, dealing again gives the same folds in another order.
-        count = n_groups - 1 if 2 < n_groups <= FOLDS else None
-        for attempt in range(_TRIES):
-            seed = derive_seed(latest["study_seed"], "promotion", slot=attempt)
-            folds = make_folds(count, data, seed=seed, default_folds=FOLDS)
-            if folds.fingerprint not in used:
-                return folds
-    raise InvalidData(f"There are no folds of {data.n_rows} rows that the searches have not used. Give cv.")
-
-
-def _windows(data: Dataset, recipe: RecipeDict, used: set[Any]) -> Folds:
-    """Return expanding windows in time: later rows are never learnt from."""
-    from sklearn.model_selection import TimeSeriesSplit
-
-    gap = int(recipe.get("folds_gap", 0))
-    for count in (FOLDS, FOLDS + 1, FOLDS - 1, FOLDS + 2, FOLDS - 2):
-        try:
-            folds = make_folds(TimeSeriesSplit(count, gap=gap), data, seed=0)
-        except InvalidArgument:  # too few rows before the first window, or of one class only
-            continue
-        if folds.fingerprint not in used:
-            return dataclasses.replace(folds, description=f"{plural(count, 'window')} in time")
-    raise InvalidData(f"There are no windows in time of {data.n_rows} rows that the searches have not used. Give cv.")
 
 
 def _fold_scores(

@@ -133,7 +133,7 @@ class Encoder:
         if self.sparse:
             self._check_count(table)
             return _as_matrix(table, self.dtype)
-        frame = self._in_order(table)
+        frame = self.in_order(table)
         fast = _encode_matrix(frame, self.columns)
         if fast is not None:
             return fast
@@ -200,7 +200,14 @@ class Encoder:
                 f"it has {table.values.shape[1]}."
             )
 
-    def _in_order(self, table: Table) -> pd.DataFrame:
+    def in_order(self, table: Table) -> pd.DataFrame:
+        """Return the columns of a table in the order of the training data, as they are.
+
+        Raises
+        ------
+        InvalidData
+            If columns are missing or more.
+        """
         frame = table.values
         if isinstance(frame, sp.csr_matrix):
             frame = pd.DataFrame(frame.toarray())

@@ -54,6 +54,26 @@ def resolve_uri(tracking_uri: str | None) -> str:
     return given.rstrip("/") if given.startswith("http") else given
 
 
+def resolve_registry(tracking_uri: str | None, registry_uri: str | None) -> str | None:
+    """Return the URI of the model registry; None if it is the tracking store.
+
+    Parameters
+    ----------
+    tracking_uri, registry_uri : str or None
+        As given. ``MLFLOW_REGISTRY_URI`` of the environment goes with the environment's tracking store, not with one
+        that was named.
+
+    Examples
+    --------
+    >>> from gbtune.locations import resolve_registry
+    >>> resolve_registry("sqlite:///mlflow.db", None) is None
+    True
+    """
+    if registry_uri is None and tracking_uri is None:
+        return os.environ.get("MLFLOW_REGISTRY_URI")
+    return registry_uri
+
+
 def sqlite_path(uri: str) -> Path | None:
     """Return the file of a SQLite URI; None for other stores."""
     head = uri.partition("?")[0]

@@ -128,7 +128,7 @@ class Objective:
     >>> import gbtune, optuna
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> objective = gbtune.Objective("lightgbm", X, y, space="core", cv=3)
+    >>> objective = gbtune.Objective("lightgbm", X, y, space="grid-mini", cv=3)
     >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=gbtune.pruners.RacingPruner())
     >>> study.optimize(objective, n_trials=3)
     >>> study.best_value < 70

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import re
-import shlex
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from gbtune.comparison import Comparison, compare, compare_on
+from gbtune.comparison import Comparison, compare
 from gbtune.errors import GbtuneWarning, InvalidArgument, UnknownName
 from gbtune.metrics import Metric
-from gbtune.progress import Progress
-from gbtune.records import Receipt
-from gbtune.tracking import MLflowTracker
-from gbtune.tracking.champions import CHALLENGER, Champions, NoRecipe, Overtaken
+from gbtune.tracking.champions import (
+    CHALLENGER,
+    NOBODY,
+    PENDING,
+    Champions,
+    NoRecipe,
+    Overtaken,
+    how_to_promote,
+    promote_command,
+    who,
+)
 from gbtune.tracking.model_registry import DECISION
-
-if TYPE_CHECKING:
-    from gbtune.objective import Objective
 
 POLICIES = ("if_better", "always", "never")
 Policy = Literal["if_better", "always", "never"] | Callable[[Comparison], bool]
 """A callable gets the `gbtune.comparison.Comparison` of two versions that can be compared, and returns whether to
 promote."""
 Decision = Literal["promoted", "kept champion", "not comparable", "overtaken", "rolled back"]
-_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,16 +111,16 @@ def promote(
     name : str
         Of the registered model.
     X : array-like of shape (n_samples, n_features), optional
-        Data to compare on. Without them, the decision that is written on the version is returned; one to promote
-        that was interrupted is completed.
+        Data to compare on. Without them, the decision that is written on the version is returned, and nothing is
+        decided; a promotion that was decided and interrupted is completed.
     y : array-like of shape (n_samples,), optional
         Labels or values.
     version : str or int, optional
         Default: the one with the alias ``challenger``.
     policy : {"if_better", "always", "never"} or callable, default "if_better"
         "if_better": promoted if it is better by more than the paired standard error. "always": promoted, and nothing
-        is trained. "never": compared only. A callable gets the `Comparison` and returns whether to promote; where the
-        two cannot be compared, it is not asked and the champion stays.
+        is trained. "never": compared only, nothing moves. A callable gets the `Comparison` and returns whether to
+        promote; where the two cannot be compared, it is not asked and the champion stays.
     sample_weight, groups, cv, metric, n_jobs
         As in `gbtune.comparison.compare`.
     tracking_uri, registry_uri : str, optional
@@ -127,7 +129,7 @@ def promote(
     Returns
     -------
     Promotion
-        What was decided. A version that is champion already, or the first one of its name, is "promoted".
+        What was decided. A version that is champion already, or the only candidate, is "promoted".
 
     Raises
     ------
@@ -149,16 +151,31 @@ def promote(
     """
     check_policy(policy)
     champions = Champions(name, tracking_uri, registry_uri)
-    chosen = chosen_version(champions, version)
+    given = {"sample_weight": sample_weight, "groups": groups, "cv": cv, "metric": metric, "n_jobs": n_jobs}
+    return promote_version(champions, chosen_version(champions, version), X, y, policy=policy, **given)
+
+
+def promote_version(
+    champions: Champions, version: str, X: Any = None, y: Any = None, *, policy: Policy = "if_better", **given: Any
+) -> Promotion:
+    """Do what `promote` does, in a registry that is open already.
+
+    Parameters
+    ----------
+    champions : Champions
+        Of the registered model.
+    version : str
+        See `chosen_version`.
+    X, y, policy, **given
+        As in `promote`.
+    """
     if X is None and policy != "always":
-        return _as_written(champions, chosen, complete=policy == "if_better")
+        return as_written(champions, version, complete=policy == "if_better")
 
     def run(champion: dict[str, Any], challenger: dict[str, Any]) -> Comparison:
-        return compare(
-            champion, challenger, X, y, sample_weight=sample_weight, groups=groups, cv=cv, metric=metric, n_jobs=n_jobs
-        )
+        return compare(champion, challenger, X, y, **given)
 
-    return _decide(champions, chosen, policy, run)
+    return decide(champions, version, policy, run)
 
 
 def rollback(name: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> Promotion:
@@ -196,64 +213,6 @@ def rollback(name: str, *, tracking_uri: str | None = None, registry_uri: str | 
     return Promotion(name, was, now, "rolled back", f"version {now} of {name!r} is champion again, not version {was}")
 
 
-def after_study(
-    objective: Objective,
-    receipt: Receipt,
-    policy: Policy,
-    *,
-    n_jobs: int,
-    tracker: object,
-    progress: bool,
-) -> Promotion | None:
-    """Decide about the version that a study has registered; whatever goes wrong is a warning.
-
-    Parameters
-    ----------
-    objective : Objective
-        Of the study, whose data are compared on.
-    receipt : Receipt
-        What the tracker wrote.
-    policy : {"if_better", "always", "never"} or callable
-        As in `promote`; "never" does not even compare.
-    n_jobs : int
-        Boosters that grow side by side.
-    tracker : Tracker or None
-        That registered it; only an `MLflowTracker` has champions.
-    progress : bool
-        Print the decision on stderr.
-
-    Returns
-    -------
-    Promotion or None
-        None if nothing was registered, or nothing decided.
-    """
-    found = _REGISTERED.fullmatch(receipt.model_uri or "")
-    if found is None or policy == "never" or not isinstance(tracker, MLflowTracker):
-        return None
-    name, version = found["name"], found["version"]
-
-    def run(champion: dict[str, Any], challenger: dict[str, Any]) -> Comparison:
-        return compare_on(objective.data, champion, challenger, metric=objective.metric, n_jobs=n_jobs)
-
-    try:
-        champions = Champions(name, tracker.tracking_uri, tracker.registry_uri)
-        if champions.tags(version).get(DECISION) == "rolled back":  # a person's decision stands
-            decided = _as_written(champions, version, complete=False)
-        else:
-            decided = _decide(champions, version, policy, run)
-        Progress(progress).say(f"gbtune: {decided.words}")
-        return decided
-    except (Exception, KeyboardInterrupt) as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(":. ")
-        warnings.warn(
-            f"Version {version} of {name!r} is registered; whether it is to be champion was not decided ({reason}). "
-            f"Repeat: gbtune promote {shlex.quote(name)} --version {version} --data FILE --target COLUMN",
-            GbtuneWarning,
-            stacklevel=3,
-        )
-        return None
-
-
 def chosen_version(champions: Champions, version: str | int | None) -> str:
     """Return the version, or the one with the alias ``challenger`` if it is None.
 
@@ -272,23 +231,32 @@ def chosen_version(champions: Champions, version: str | int | None) -> str:
     return challenger
 
 
-def _decide(
-    champions: Champions,
-    version: str,
-    policy: Policy,
-    run: Callable[[dict[str, Any], dict[str, Any]], Comparison] | None = None,
+def decide(
+    champions: Champions, version: str, policy: Policy, run: Callable[[dict[str, Any], dict[str, Any]], Comparison]
 ) -> Promotion:
+    """Decide about a version, write the decision, and carry it out.
+
+    Parameters
+    ----------
+    champions : Champions
+        Of the registered model.
+    version : str
+        To decide about.
+    policy : {"if_better", "always", "never"} or callable
+        As in `promote`.
+    run : callable
+        Gets the recipes of champion and challenger, and compares them.
+    """
     name, champion, comparison = champions.name, champions.champion, None
     if champion == version:
         return Promotion(name, version, version, "promoted", f"version {version} of {name!r} is champion")
     if champion is None:
-        yes, why = True, "there was no champion"
+        yes, why = policy != "never", "there was no champion" if policy != "never" else "policy 'never'"
     elif policy == "always":
         yes, why = True, "policy 'always', not compared"
     else:
         challenger = champions.recipe(version)
         try:
-            assert run is not None
             comparison = run(champions.recipe(champion), challenger)
         except NoRecipe as error:
             comparison = Comparison(challenger["metric"], challenger["direction"], reason=str(error).rstrip("."))
@@ -298,7 +266,8 @@ def _decide(
         decision = "not comparable"
     words = _sentence(name, version, champion, decision, why)
     facts = _facts(champion, policy, comparison)
-    champions.write_decision(version, decision, words, facts)
+    pending = {"pending": champion or NOBODY} if decision == "promoted" else {}
+    champions.write_decision(version, decision, words, {**facts, **pending})
     if decision != "promoted":
         return Promotion(name, version, champion, decision, words, comparison)
     return _move(champions, Promotion(name, version, champion, decision, words, comparison), facts)
@@ -319,6 +288,8 @@ def _judged(comparison: Comparison, policy: Policy) -> tuple[bool, str]:
 
 def _sentence(name: str, version: str, champion: str | None, decision: Decision, why: str) -> str:
     if decision != "promoted":
+        if champion is None:
+            return f"{name!r} has no champion, and version {version} does not become it: {why}"
         return f"version {champion} of {name!r} stays champion, version {version} does not take its place: {why}"
     place = "" if champion is None else f", in the place of version {champion}"
     return f"version {version} of {name!r} is champion{place}: {why}"
@@ -352,10 +323,9 @@ def _move(champions: Champions, planned: Promotion, facts: dict[str, Any]) -> Pr
     except Overtaken as error:
         words = f"version {version} of {name!r} was to be champion, and {error}"
         warnings.warn(
-            f"Two changes of the champion at the same time: {words}. Compare with it: gbtune promote "
-            f"{shlex.quote(name)} --version {version} --data FILE --target COLUMN",
+            f"Two changes of the champion at the same time: {words}. Compare with it: {_how(champions, version)}",
             GbtuneWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         champions.write_decision(version, "overtaken", words, facts)
         return dataclasses.replace(planned, champion=champions.champion, decision="overtaken", words=words)
@@ -374,30 +344,50 @@ def _warn_about(champions: Champions, version: str, rivals: list[str]) -> None:
         )
 
 
-def _as_written(champions: Champions, version: str, *, complete: bool) -> Promotion:
-    """Return the decision on a version from its tags; carry out one that was interrupted."""
+def _how(champions: Champions, version: str) -> str:
+    recipe = None
+    with contextlib.suppress(Exception):  # for words only
+        recipe = champions.recipe(version)
+    return how_to_promote(champions.name, version, champions.store, recipe)
+
+
+def as_written(champions: Champions, version: str, *, complete: bool) -> Promotion:
+    """Return the decision on a version from its tags; if `complete`, carry out one that was interrupted, only that.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is none, or it was about another champion.
+    """
     name, champion = champions.name, champions.champion
+    if champion == version:
+        return Promotion(name, version, version, "promoted", f"version {version} of {name!r} is champion")
     tags = champions.tags(version)
-    if champion in (version, None) and complete:
-        return _decide(champions, version, "always")
     decision: Any = tags.get(DECISION)
-    how = (
-        f"Give the data: gbtune promote {shlex.quote(name)} --version {version} --data FILE --target COLUMN "
-        "(in Python: X and y)."
-    )
+    known = Promotion(name, version, champion, decision, tags.get(f"{DECISION}.words", str(decision)))
+    if decision == "rolled back":
+        return known
+    how = f"Give the data: {_how(champions, version)}"
     if decision is None:
         raise InvalidArgument(
             f"Version {version} of {name!r} has not been compared with a champion (now: {champion or 'none'}). {how}"
         )
-    against = tags.get(f"{DECISION}.champion")
+    against, pending = tags.get(f"{DECISION}.champion"), tags.get(PENDING)
     if against != champion or decision == "overtaken":
         then = "there was no champion" if against is None else f"it was last compared with version {against}"
         raise InvalidArgument(
-            f"Version {version} of {name!r} is {decision}: {then}; champion is version {champion}. {how}"
+            f"Version {version} of {name!r} is {decision}: {then}; champion is {who(champion)}. {how}"
         )
-    words = tags.get(f"{DECISION}.words", decision)
-    known = Promotion(name, version, champion, decision, words)
-    if decision != "promoted" or not complete:
+    if decision != "promoted":
         return known
+    if pending != (champion or NOBODY):  # it was carried out, and somebody has set the alias since
+        words = f"{who(champion)} of {name!r} is champion, and not version {version}, which was promoted before. {how}"
+        return dataclasses.replace(known, decision="kept champion", words=words)
+    if not complete:
+        again = promote_command(name, version, store=champions.store)
+        words = (
+            f"{who(champion)} of {name!r} is champion: that version {version} takes its place was interrupted. {again}"
+        )
+        return dataclasses.replace(known, decision="kept champion", words=words)
     facts = {k.removeprefix(f"{DECISION}."): v for k, v in tags.items() if k.startswith(f"{DECISION}.")}
-    return _move(champions, known, {k: v for k, v in facts.items() if k not in ("words", "at")})
+    return _move(champions, known, {k: v for k, v in facts.items() if k not in ("words", "at", "pending")})

@@ -13,9 +13,11 @@ It is plain JSON, in each logged model at ``data/model/recipe.json``. Its keys:
 ``columns``                            `gbtune.encoding.Encoder.to_dict`: names, kinds, category levels.
 ``n_rows``, ``data_fingerprint``       Of the training data.
 ``folds``, ``n_folds``                 The search's folds, for people; their number (1 is a hold-out).
-``folds_kind``, ``folds_gap``          "plain", "stratified", "group" or "time"; rows left out between the two
-                                       parts of a window in time.
-``folds_fingerprint``                  Hash of their positions.
+``folds_kind``, ``folds_gap``          "plain", "stratified", "group", "time", or "custom": a splitter or positions
+                                       of the caller's own; rows left out between the two parts of a window in
+                                       time.
+``folds_fingerprint``,                 Hash of their positions; the same, whatever their order.
+``folds_parts``
 ``versions``                           Of Python, gbtune and the libraries.
 =====================================  ==================================================================
 """
@@ -94,35 +96,18 @@ def describe_recipe(
         "data_fingerprint": data.fingerprint,
         "folds": folds.description,
         "n_folds": len(folds),
-        "folds_kind": folds_kind(folds, data),
-        "folds_gap": min(int(valid[0] - train[-1]) - 1 for train, valid in folds.splits) if in_time(folds) else 0,
+        "folds_kind": folds.kind,
+        "folds_gap": _gap(folds),
         "folds_fingerprint": folds.fingerprint,
+        "folds_parts": folds.parts_fingerprint,
         "versions": dict(versions),
     }
 
 
-def in_time(folds: Folds) -> bool:
-    """Return whether each training part ends before its validation part begins."""
-    return all(train[-1] < valid[0] for train, valid in folds.splits)
-
-
-def folds_kind(folds: Folds, data: Dataset) -> str:
-    """Return how rows were dealt: what fresh folds have to keep to.
-
-    Examples
-    --------
-    >>> from gbtune.data import Dataset
-    >>> from gbtune.recipe import folds_kind
-    >>> from gbtune.resampling import make_folds
-    >>> data = Dataset.from_arrays([[i] for i in range(10)], [0, 1] * 5)
-    >>> folds_kind(make_folds(5, data, seed=0), data), folds_kind(make_folds([([0, 1], [2, 3])], data, seed=0), data)
-    ('stratified', 'time')
-    """
-    if in_time(folds):
-        return "time"
-    if data.groups is not None:
-        return "group"
-    return "plain" if data.task == "regression" else "stratified"
+def _gap(folds: Folds) -> int:
+    if folds.kind != "time":
+        return 0
+    return min(int(valid[0] - train[-1]) - 1 for train, valid in folds.splits)
 
 
 def check_recipe(recipe: RecipeDict) -> None:
@@ -251,7 +236,7 @@ def read_data(recipe: RecipeDict, X: Any, y: Any, *, sample_weight: Any = None, 
         given: Any = encoder.encode(X)
     else:
         table = as_table(X)
-        frame = encoder._in_order(table)
+        frame = encoder.in_order(table)
         columns = {c.name: _as_before(c, frame.iloc[:, i]) for i, c in enumerate(encoder.columns)}
         given = pd.DataFrame(columns, index=frame.index)
     target = _labels(y, recipe["classes"]) if recipe["classes"] else y

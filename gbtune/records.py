@@ -43,12 +43,15 @@ class Folds:
         Rows of the data the positions refer to.
     exchangeable : bool, default True
         False for expanding time windows, where racing over folds is not defined.
+    kind : {"plain", "stratified", "group", "time", "custom"}, default "custom"
+        How rows were dealt, which is what other folds of these rows have to keep to. "custom": only the caller knows.
     """
 
     splits: tuple[tuple[IntArray, IntArray], ...]
     description: str
     n_rows: int
     exchangeable: bool = True
+    kind: str = "custom"
 
     def __post_init__(self) -> None:
         # LightGBM's subsets sort their rows: with sorted positions every library agrees on the order.
@@ -73,6 +76,15 @@ class Folds:
             digest.update(np.ascontiguousarray(train, dtype=np.int64).tobytes() + b"|")
             digest.update(np.ascontiguousarray(valid, dtype=np.int64).tobytes() + b"/")
         return digest.hexdigest()[:16]
+
+    @property
+    def parts_fingerprint(self) -> str:
+        """Hash of the set of folds: equal for the same folds in another order."""
+        folds = sorted(
+            hashlib.sha256(b"|".join(np.ascontiguousarray(rows, dtype=np.int64).tobytes() for rows in pair)).digest()
+            for pair in self.splits
+        )
+        return hashlib.sha256(str(self.n_rows).encode() + b"".join(folds)).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,9 @@ def make_folds(cv: object, data: Dataset, *, seed: int, default_folds: int = 5) 
     if cv is None:
         cv = _default(data, default_folds)
     stream = seed_of(seed, "folds")
-    exchangeable = True
+    exchangeable, kind = True, "plain" if data.task == "regression" else "stratified"
+    if data.groups is not None:
+        kind = "group"
     if isinstance(cv, numbers.Integral):
         splits, description = _folds(int(cv), data, stream)
     elif isinstance(cv, numbers.Real):
@@ -89,16 +91,32 @@ def make_folds(cv: object, data: Dataset, *, seed: int, default_folds: int = 5) 
         else:
             raise InvalidArgument(_RULE.format(given=f"{type(cv).__name__}: {cv!r}"))
         # each training part before its validation part: windows in time, never fold against fold
-        exchangeable = len(splits) == 1 or not all(train[-1] < valid[0] for train, valid in splits)
+        in_time = all(train[-1] < valid[0] for train, valid in splits)
+        exchangeable = len(splits) == 1 or not in_time
+        kind = "time" if in_time else _kind(cv, kind)
     _check_parts(splits, data)
     _warn_about_rare_classes(splits, data)
-    return Folds(tuple(splits), description, data.n_rows, exchangeable)
+    return Folds(tuple(splits), description, data.n_rows, exchangeable, kind)
 
 
 _RULE = (
     "cv must be None, an int of at least 2 (folds), a float between 0 and 1 (hold-out), a scikit-learn "
     "splitter, or (train, valid) pairs of positions; got {given}."
 )
+
+
+_BY_CHANCE = frozenset(
+    ("KFold", "RepeatedKFold", "ShuffleSplit", "StratifiedKFold", "RepeatedStratifiedKFold", "StratifiedShuffleSplit")
+)
+_BY_GROUP = frozenset(
+    ("GroupKFold", "StratifiedGroupKFold", "GroupShuffleSplit", "LeaveOneGroupOut", "LeavePGroupsOut")
+)
+
+
+def _kind(cv: object, ours: str) -> str:
+    """Return how a splitter deals rows, if it is one of scikit-learn's; `ours` is how gbtune would deal them."""
+    name = type(cv).__name__ if type(cv).__module__.startswith("sklearn.") else ""
+    return ours if name in _BY_CHANCE else "group" if name in _BY_GROUP else "custom"
 
 
 def _default(data: Dataset, default_folds: int) -> int | float:

@@ -54,13 +54,13 @@ class TuningResult:
     Examples
     --------
     >>> import gbtune
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    >>> result = gbtune.tune_xgb(X, y, n_trials=3, tracking=False, progress=False)
+    >>> from sklearn.datasets import load_wine
+    >>> X, y = load_wine(return_X_y=True, as_frame=True)
+    >>> result = gbtune.tune_xgb(X, y, space="grid-mini", n_trials=3, tracking=False, progress=False)
     >>> result.best_score == result.study.best_value
     True
     >>> result.predict(X).shape, result.predict_proba(X).shape
-    ((569,), (569, 2))
+    ((178,), (178, 3))
     """
 
     def __init__(

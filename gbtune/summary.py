@@ -9,13 +9,15 @@ import dataclasses
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gbtune.diagnostics import Diagnostics
 from gbtune.errors import InvalidArgument
 from gbtune.records import Direction, StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from gbtune.diagnostics import Diagnostics
 
 NOTHING_FOUND = (
     "Nothing to worry about was found: no parameter on the edge of the space, no sign of a leak, no fold that "

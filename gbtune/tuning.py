@@ -113,6 +113,7 @@ class Tuning:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
         self.tracker, self.register, self.promote, self.progress = tracker, register, promote, progress
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
+        self.workers = 1
         self._warned, self.review = False, Review(objective, study, clock)
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         data = objective.data
@@ -285,7 +286,7 @@ class Tuning:
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
-            workers = self._arrange(self.objective.evaluator)
+            self.workers = workers = self._arrange(self.objective.evaluator)
             self.review.keep_predictions()
             with self._somewhere(workers):
                 runner = Runner(

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from sklearn.model_selection import TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, TimeSeriesSplit
 
 import gbtune
 from gbtune import families
 from gbtune.cli.data_file import read_file
-from gbtune.comparison import compare, fresh_folds
+from gbtune.comparison import compare, compare_on, why_not_comparable
 from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument, InvalidData
 from gbtune.evaluation import Evaluator, Rounds
+from gbtune.fresh_folds import fresh_folds
 from gbtune.metrics import resolve_metrics
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
@@ -94,6 +95,40 @@ def test_the_recipe_says_how_the_search_was_made(diabetes: Frame, wine: Frame) -
     assert recipe_of(*wine, cv=0.2)["n_folds"] == 1
     in_time = recipe_of(X, y, cv=TimeSeriesSplit(3, gap=7))
     assert (in_time["folds_kind"], in_time["folds_gap"]) == ("time", 7)
+    assert recipe_of(X, y, cv=KFold(3))["folds_kind"] == "plain"
+    with pytest.warns(UserWarning, match="ignored by KFold"):
+        assert recipe_of(X, y, cv=KFold(3), groups=groups)["folds_kind"] == "group"
+    assert recipe_of(X, y, cv=GroupKFold(3), groups=groups)["folds_kind"] == "group"
+    assert recipe_of(*wine, cv=KFold(3, shuffle=True))["folds_kind"] == "stratified"
+
+
+def own_folds(X: pd.DataFrame) -> list[Any]:
+    """What only the caller knows how to deal: a panel's months, given in three ways."""
+    month = np.arange(len(X)) % 6
+
+    class ByMonth(KFold):
+        """Leaves out whole months."""
+
+        def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+            return PredefinedSplit(month % self.n_splits).split()
+
+    return [ByMonth(3), PredefinedSplit(month), list(ByMonth(2).split(X))]
+
+
+@pytest.mark.parametrize("way", range(3))
+def test_folds_of_the_callers_own_are_never_replaced_by_random_ones(way: int, diabetes: Frame) -> None:
+    X, y = diabetes
+    cv = own_folds(X)[way]
+    champion, challenger = recipe_of(X, y, CRIPPLED), recipe_of(X, y, cv=cv)
+    assert challenger["folds_kind"] == "custom"
+    with pytest.raises(InvalidArgument, match=r"a splitter or positions of its caller's own.*give cv.*--folds N"):
+        compare(champion, challenger, X, y)
+    found = compare_on(Dataset.from_arrays(X, y), champion, challenger)
+    assert not found.comparable and "give cv to gbtune.promotion.promote" in found.words
+    with pytest.raises(InvalidArgument, match="give cv"):
+        fresh_folds(Dataset.from_arrays(X, y), challenger)
+    assert compare(champion, challenger, X, y, cv=cv).better
+    assert compare(champion, challenger, X, y, cv=3).folds == "3 folds", "asked for in so many words"
 
 
 def test_weights_that_are_missing_or_too_many_are_refused(diabetes: Frame) -> None:
@@ -145,6 +180,16 @@ def test_new_categories_come_after_the_recipes_and_labels_are_matched_by_text(mi
         read_data(recipe, X, ["7", *["1"] * (len(X) - 1)])
 
 
+def test_weight_and_group_are_no_columns_of_a_model_of_unnamed_ones(tmp_path: Path) -> None:
+    X = np.array([["007", 3.0], ["008", 4.0], ["007", 5.0], ["008", 6.0]], dtype=object)
+    recipe = recipe_of(X, [1.0, 2.0, 3.0, 4.0])
+    rows = "weight,house,zip,rooms,price\n1.5,9,007,3,10\n2.5,9,008,4,20\n"
+    (tmp_path / "rows.csv").write_text(rows)
+    table = read_file(recipe, tmp_path / "rows.csv", target="price", weight="weight", group="house")
+    assert table.X.columns.tolist() == ["zip", "rooms"] and table.X["zip"].tolist() == ["007", "008"]
+    assert table.weight is not None and table.weight.tolist() == [1.5, 2.5]
+
+
 def test_columns_that_do_not_match_are_named(mixed: Frame, tmp_path: Path) -> None:
     X, y = mixed
     recipe = recipe_of(X, y)
@@ -191,18 +236,48 @@ def test_fresh_folds_keep_groups_and_time(diabetes: Frame) -> None:
     windows = fresh_folds(data, recipe)
     assert (windows.description, windows.exchangeable) == ("6 windows in time", False)
     assert all(train[-1] + 4 < valid[0] for train, valid in windows.splits)
-    assert len(fresh_folds(data, recipe, cv=3)) == 3
     with pytest.raises(InvalidData, match="no windows in time of 6 rows"):
         fresh_folds(Dataset.from_arrays(X[:6], y[:6]), recipe)
 
 
+def test_a_number_of_folds_keeps_to_time_and_to_groups(diabetes: Frame) -> None:
+    X, y = diabetes
+    data, groups = Dataset.from_arrays(X, y), np.arange(len(X)) // 9
+    recipe = recipe_of(X, y, cv=TimeSeriesSplit(5, gap=4))
+    windows, last = fresh_folds(data, recipe, cv=3), fresh_folds(data, recipe, cv=0.25)
+    assert (windows.description, last.description) == ("3 windows in time", "the last 25 %")
+    assert (len(windows), len(last), len(last.splits[0][1])) == (3, 1, 110)
+    for folds in (windows, last):
+        assert all(train[-1] + 4 < valid[0] for train, valid in folds.splits)
+    by_group = recipe_of(X, y, groups=groups)
+    for cv in (3, 0.25):
+        with pytest.raises(InvalidArgument, match="by group: give groups"):
+            compare(recipe_of(X, y, CRIPPLED), by_group, X, y, cv=cv)
+        with pytest.raises(InvalidArgument, match="by group: give groups"):
+            fresh_folds(data, by_group, cv=cv)
+        with_groups = fresh_folds(Dataset.from_arrays(X, y, groups=groups), by_group, cv=cv)
+        assert all(not set(groups[train]) & set(groups[valid]) for train, valid in with_groups.splits)
+    for cv in (1, 1.5, True):
+        with pytest.raises(InvalidArgument, match="cv must be"):
+            fresh_folds(data, recipe, cv=cv)
+
+
+def test_the_same_folds_in_another_order_are_not_fresh(diabetes: Frame) -> None:
+    X, y = diabetes
+    two = np.arange(len(X)) % 2
+    recipe, data = recipe_of(X, y, groups=two), Dataset.from_arrays(X, y, groups=two)
+    with pytest.raises(InvalidData, match=r"no folds of 442 rows in 2 groups .*Give cv"):
+        fresh_folds(data, recipe)
+    folds = make_folds(5, Dataset.from_arrays(X, y), seed=0)
+    turned = make_folds(folds.splits[::-1], Dataset.from_arrays(X, y), seed=0)
+    assert folds.fingerprint != turned.fingerprint and folds.parts_fingerprint == turned.parts_fingerprint
+    assert folds.parts_fingerprint != folds.first(4).parts_fingerprint
+
+
 def test_rows_too_few_for_other_folds_are_said() -> None:
     X, y = [[1.0], [2.0]], [1.0, 2.5]
-    recipe = recipe_of(X, y)
-    data = Dataset.from_arrays(X, y)
-    both = [recipe, {**recipe, "folds_fingerprint": fresh_folds(data, recipe).fingerprint}]
-    with pytest.raises(InvalidData, match="no folds of 2 rows"):
-        fresh_folds(data, *both)
+    with pytest.raises(InvalidData, match="no folds of 2 rows that"):
+        fresh_folds(Dataset.from_arrays(X, y), recipe_of(X, y))
 
 
 # -- the comparison -----------------------------------------------------------------------------------------
@@ -283,10 +358,27 @@ def test_other_columns_classes_task_or_metric_are_not_comparable(mixed: Frame, d
     assert "'catboost'" in reason({**challenger, "family": "catboost"})
     assert "lacks columns" in reason({name: value for name, value in challenger.items() if name != "columns"})
     weighted = recipe_of(X, y, {**GOOD, "max_depth": 3}, sample_weight=np.ones(len(X)))
-    assert "fitted with weights, and none are given" in reason(weighted)
+    with pytest.raises(InvalidArgument, match=r"champion was fitted with weights: give sample_weight \(--weight"):
+        compare(weighted, challenger, X, y)
+    found = compare_on(Dataset.from_arrays(X, y), weighted, challenger)
+    assert "fitted with weights, and none are given" in found.words and not found.comparable
     # A column that had no value says nothing about its kind; their order does not matter.
     empty = recipe_of(X.assign(sex=None)[list(X.columns[::-1])], y, CRIPPLED)
     assert compare(empty, challenger, X, y).better
+
+
+@pytest.mark.parametrize("value", [[1, -1, 0], "(1,-1,0)"])
+def test_parameters_by_position_do_not_follow_columns_in_another_order(value: Any, diabetes: Frame) -> None:
+    X, y = diabetes[0][["age", "bmi", "bp"]], diabetes[1]
+    constrained = recipe_of(X, y) | {"params": {**GOOD, "monotone_constraints": value}}
+    turned = recipe_of(X[["bp", "bmi", "age"]], y, {**GOOD, "max_depth": 2})
+    assert why_not_comparable(constrained, turned) == (
+        "the champion's monotone_constraints go by position, and the columns are in another order"
+    )
+    assert not why_not_comparable(constrained, recipe_of(X, y)), "the same order"
+    assert not why_not_comparable(turned, constrained), "the data are in the challenger's order"
+    by_name = constrained | {"params": {**GOOD, "monotone_constraints": {"bmi": 1}}}
+    assert not why_not_comparable(by_name, turned)
 
 
 def test_a_recipe_without_weights_is_fitted_without_and_scored_with_them(diabetes: Frame) -> None:

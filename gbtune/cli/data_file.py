@@ -74,9 +74,10 @@ def read_file(
     (['007', nan], ('id',))
     """
     encoder = Encoder.from_dict(recipe["columns"])
-    frame = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path, encoder, recipe, target)
-    frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     named = {"--target": target, "--weight": weight, "--group": group}
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    frame = _parquet(path) if is_parquet else _csv(path, encoder, recipe, target, set(named.values()))
+    frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     features = [name for name in frame.columns if name not in named.values()]
     if encoder.named:
         features = list(encoder.names)
@@ -104,14 +105,14 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise InvalidArgument(f"{path} cannot be read as Parquet: {type(error).__name__}: {error}") from error
 
 
-def _csv(path: Path, encoder: Encoder, recipe: RecipeDict, target: str) -> pd.DataFrame:
+def _csv(path: Path, encoder: Encoder, recipe: RecipeDict, target: str, named: set[str | None]) -> pd.DataFrame:
     """Read numbers as they were written, to the last digit, and categories and labels as text."""
     levels = {column.name: [text_of(level) for level in column.levels] for column in encoder.columns}
     levels[target] = [text_of(label) for label in recipe["classes"]]
     try:
         names = list(pd.read_csv(path, nrows=0).columns)
         if not encoder.named:
-            features = [name for name in names if name != target]
+            features = [name for name in names if name not in named]
             levels |= dict(zip(features, [levels[column.name] for column in encoder.columns], strict=False))
         return pd.read_csv(
             path,

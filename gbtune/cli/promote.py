@@ -14,11 +14,11 @@ import click
 from gbtune.api import usable_cores
 from gbtune.cli.data_file import read_file
 from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument
-from gbtune.promotion import POLICIES, chosen_version, promote
+from gbtune.promotion import POLICIES, chosen_version, promote_version
 from gbtune.tracking.champions import Champions
 
 if TYPE_CHECKING:
-    from gbtune.promotion import Policy
+    from gbtune.promotion import Policy, Promotion
 
 EXIT_CODES = {"promoted": 0, "kept champion": 3, "overtaken": 3, "rolled back": 3, "not comparable": 4}
 """1 is an error, 2 a wrong option."""
@@ -31,7 +31,7 @@ EXIT_CODES = {"promoted": 0, "kept champion": 3, "overtaken": 3, "rolled back": 
 @click.option("--target", metavar="COLUMN", help="The column of the file to predict.")
 @click.option("--weight", metavar="COLUMN", help="The column that holds each row's weight.")
 @click.option("--group", metavar="COLUMN", help="The column by which rows stay together in folds.")
-@click.option("--folds", type=click.IntRange(2), help="So many folds. Default: fresh ones of the search's kind.")
+@click.option("--folds", type=click.IntRange(2), help="So many folds. Default: fresh ones, five as a rule.")
 @click.option("--policy", type=click.Choice(POLICIES), default="if_better", show_default=True, help="When to promote.")
 @click.option("--jobs", type=click.IntRange(1), help="Boosters that grow side by side. Default: one per core.")
 @click.option("--tracking-uri", help="The MLflow store. Default: as for tuning.")
@@ -54,7 +54,8 @@ def promote_command(
     The recipes of both are fitted again on the same fresh folds of the data. The version becomes champion if it is
     better by more than the standard error, paired by fold. Decision and numbers are written on the version.
 
-    Without --data, the decision that is written on the version is reported.
+    Without --data, the decision that is written on the version is reported; a promotion that was interrupted is
+    completed.
 
     \b
     Exit codes:
@@ -71,30 +72,27 @@ def promote_command(
             raise InvalidArgument(f"{given} names a column of a file: give --data FILE.")
         if data is not None and target is None:
             raise InvalidArgument("--data needs --target COLUMN, what is to be predicted.")
+        champions = Champions(name, tracking_uri, registry_uri)
+        version = chosen_version(champions, version)
         arguments: dict[str, Any] = {}
         if data is not None and target is not None and policy != "always":
-            champions = Champions(name, tracking_uri, registry_uri)
-            version = chosen_version(champions, version)
             table = read_file(champions.recipe(version), data, target=target, weight=weight, group=group)
             if table.unused:
                 click.echo(f"not used: {', '.join(table.unused)}", err=True)
             arguments = {"X": table.X, "y": table.y, "sample_weight": table.weight, "groups": table.group}
-        decided = promote(
-            name,
-            **arguments,
-            version=version,
-            policy=policy,
-            cv=folds,
-            n_jobs=jobs or usable_cores(),
-            tracking_uri=tracking_uri,
-            registry_uri=registry_uri,
-        )
+        arguments |= {"policy": policy, "cv": folds, "n_jobs": jobs or usable_cores()}
+        decided = promote_version(champions, version, **arguments)
         click.echo(f"{decided.decision}: {decided.words}")
         found = decided.comparison
         if found is not None and found.folds:
             for fold, scores in enumerate(zip(found.challenger_scores, found.champion_scores, strict=True)):
                 click.echo(f"  fold {fold}    {scores[0]:.6g}, the champion's {scores[1]:.6g}")
-    sys.exit(EXIT_CODES[decided.decision])
+    sys.exit(exit_code(decided))
+
+
+def exit_code(decided: Promotion) -> int:
+    """Return 0 if the version is champion now, and then only, whatever was decided."""
+    return 0 if decided.is_champion else EXIT_CODES[decided.decision] or 3
 
 
 @contextmanager

@@ -15,13 +15,18 @@ version say the rest:
 ``gbtune.promotion.folds``,               On which folds and data
 ``.folds_fingerprint``,
 ``.data_fingerprint``, ``.n_rows``
+``gbtune.promotion.pending``              Decided, and the alias not set yet: the champion whose place it is to take, or
+                                          "none". Whoever finds it may complete the promotion
 ``gbtune.champion.previous``              The champions before it, the latest first: what a rollback restores
-``gbtune.champion.claim``                 While a promotion is under way: whom it is about to replace
+``gbtune.champion.claim``                 While a promotion is under way: whom it is about to replace,
+                                          and since when (UTC)
 ========================================  ===============================================================
 
 The registry has no compare-and-set: of two who set an alias, the last one wins, and neither is told. So a promotion
 (1) claims, (2) looks whether the champion is still the one it was compared with, (3) sets the alias, (4) reads it
-again, (5) looks for others who claim to replace the same champion. If two set the alias, the one that claimed first
+again, (5) looks for others who claim to replace the same champion. A claim older than an hour is of a process that was
+killed, and counts for nothing: four requests take seconds, minutes with MLflow's repetitions, and the clocks of two
+machines are closer than that. If two set the alias, the one that claimed first
 looks, in step 5, after the other one claimed, or the other one after it: at least one of them says so.
 """
 
@@ -29,13 +34,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import re
+import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gbtune.errors import GbtuneError, InvalidArgument
-from gbtune.locations import public_uri, resolve_uri, sqlite_path
+from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument
+from gbtune.locations import MASK, public_uri, resolve_registry, resolve_uri, sqlite_path
+from gbtune.metrics import metric_named
 from gbtune.tracking.model_registry import CHAMPION, DECISION, check_model_name, versions_of
 from gbtune.tracking.projection import cut
 from gbtune.tracking.recipes import download_recipe
@@ -44,8 +51,13 @@ from gbtune.tracking.store import Store, quiet
 CHALLENGER = "challenger"
 PREVIOUS = "gbtune.champion.previous"
 CLAIM = "gbtune.champion.claim"
+PENDING = f"{DECISION}.pending"
+NOBODY = "none"
+CLAIM_LASTS = datetime.timedelta(hours=1)
 _LONGEST_TAG = 5000
-_HEADING = "## Promotion"
+_LONGEST_DESCRIPTION = 5000
+"""Of a version: PostgreSQL and MySQL refuse more."""
+_HEADING, _SINCE = "## Promotion", ", since "
 
 
 class Overtaken(GbtuneError):
@@ -81,10 +93,8 @@ class Champions:
 
     def __init__(self, name: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
         check_model_name(name)
-        if registry_uri is None and tracking_uri is None:
-            registry_uri = os.environ.get("MLFLOW_REGISTRY_URI")
         self.name = name
-        self.store = Store(resolve_uri(tracking_uri), registry_uri)
+        self.store = Store(resolve_uri(tracking_uri), resolve_registry(tracking_uri, registry_uri))
         for place in {self.store.uri, self.store.registry_uri}:
             path = sqlite_path(place)
             if path is not None and not path.is_file():  # it would be created, empty
@@ -149,6 +159,11 @@ class Champions:
             See the module's table; the words also go to the end of the version's description.
         facts : mapping of str to object
             The other ``gbtune.promotion.*``; None is left out.
+
+        Warns
+        -----
+        GbtuneWarning
+            If the description cannot be written. The tags say the same.
         """
         new = {f"{DECISION}.{key}": str(value) for key, value in facts.items() if value is not None}
         new |= {f"{DECISION}.words": words, f"{DECISION}.at": _now(), DECISION: decision}
@@ -159,9 +174,11 @@ class Champions:
                     client.delete_model_version_tag(self.name, version, key)
             for key, value in new.items():  # the decision itself is the last: who reads it finds the rest
                 client.set_model_version_tag(self.name, version, key, cut(value, _LONGEST_TAG))
-            before = re.split(rf"\n*{_HEADING}\n", entry.description or "", maxsplit=1)[0]
-            text = f"{before}\n\n{_HEADING}\n{words}\n".lstrip()
-            client.update_model_version(self.name, version, text)
+        try:
+            with self._asking(f"Writing the description of version {version}") as client:
+                client.update_model_version(self.name, version, _described(entry.description or "", words))
+        except InvalidArgument as error:  # for people only: it decides nothing
+            warnings.warn(str(error), GbtuneWarning, stacklevel=5)
 
     # -- who is champion ------------------------------------------------------------------------------------
 
@@ -196,31 +213,35 @@ class Champions:
     def _set(self, version: str, expected: str | None) -> list[str]:
         """Set the alias in five steps; see the module's text."""
         with self._asking(f"Making version {version} the champion") as client:
-            client.set_model_version_tag(self.name, version, CLAIM, _claim(expected))
+            client.set_model_version_tag(self.name, version, CLAIM, f"{_claim(expected)}{_SINCE}{_now()}")
             try:
                 now = self.champion
                 if now != expected:
-                    raise Overtaken(f"{_who(now)} is champion now, no longer {_who(expected)}")
+                    raise Overtaken(f"{who(now)} is champion now, no longer {who(expected)}")
+                # Before the alias: left behind it would, much later, undo what a person has decided since.
+                client.delete_model_version_tag(self.name, version, PENDING)
                 client.set_registered_model_alias(self.name, CHAMPION, version)
                 after = self.champion
                 if after != version:
-                    raise Overtaken(f"{_who(after)} was made champion at the same time")
+                    raise Overtaken(f"{who(after)} was made champion at the same time")
                 return self._rivals(version, expected)
             finally:
-                client.delete_model_version_tag(self.name, version, CLAIM)
+                with contextlib.suppress(Exception):  # the alias is what counts; a claim that stays grows old
+                    client.delete_model_version_tag(self.name, version, CLAIM)
 
     def _rivals(self, version: str, expected: str | None) -> list[str]:
         """Return who else claims to replace `expected`."""
         found = versions_of(self.store, self.name)
         claim = _claim(expected)
-        return [str(v.version) for v in found if str(v.version) != version and v.tags.get(CLAIM) == claim]
+        return [str(v.version) for v in found if str(v.version) != version and _claims(v.tags.get(CLAIM, ""), claim)]
 
     def history(self, version: str) -> list[str]:
         """Return the champions before a version, the latest first."""
         return self.tags(version).get(PREVIOUS, "").split()
 
     def _push(self, version: str, replaced: str | None) -> None:
-        if replaced is not None:
+        # An earlier attempt that failed has written it.
+        if replaced is not None and self.history(version)[:1] != [replaced]:
             self._write_history(version, [replaced, *self.history(version)])
 
     def _pop(self, version: str) -> None:
@@ -263,7 +284,7 @@ class Champions:
         if before[0] not in known:
             raise InvalidArgument(
                 f"Version {before[0]} of {self.name!r}, the champion before version {champion}, has been deleted. "
-                f"Choose another: gbtune promote {self.name} --version N --policy always"
+                f"Choose another: {promote_command(self.name, 'N', '--policy', 'always', store=self.store)}"
             )
         rivals = self._set(before[0], champion)
         self._pop(champion)
@@ -276,7 +297,102 @@ def _claim(expected: str | None) -> str:
     return f"to replace version {expected}" if expected is not None else "to be the first champion"
 
 
-def _who(version: str | None) -> str:
+def _claims(tag: str, claim: str) -> bool:
+    """Return whether a tag says the claim, and is recent."""
+    what, _, since = tag.partition(_SINCE)
+    try:
+        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)
+    except (ValueError, TypeError):
+        return False
+    return what == claim and abs(age) < CLAIM_LASTS
+
+
+def _described(before: str, words: str) -> str:
+    """Return a description with the decision at its end, in the place of an earlier one."""
+    decision = f"\n\n{_HEADING}\n{cut(words, _LONGEST_DESCRIPTION // 2)}\n"
+    before = re.split(rf"\n*{_HEADING}\n", before, maxsplit=1)[0]
+    return f"{cut(before, _LONGEST_DESCRIPTION - len(decision))}{decision}".lstrip()
+
+
+def promote_command(name: str, version: str, *options: str, store: Store) -> str:
+    """Return the shell command that promotes a version, with no password in it.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.champions import promote_command
+    >>> from gbtune.tracking.store import Store
+    >>> promote_command("churn", "3", "--policy", "always", store=Store("sqlite:////data/mlflow.db"))
+    'gbtune promote churn --version 3 --policy always --tracking-uri sqlite:////data/mlflow.db'
+    """
+    return shlex.join(["gbtune", "promote", name, "--version", version, *options, *_places(store)])
+
+
+def _places(store: Store) -> list[str]:
+    """Return the options that name a store, where it is not the default one."""
+    words, registry = [], store.uri
+    if store.uri == resolve_uri(None):
+        registry = resolve_registry(None, None) or store.uri
+    else:
+        words = ["--tracking-uri", public_uri(store.uri)]
+    if store.registry_uri != registry:
+        words += ["--registry-uri", public_uri(store.registry_uri)]
+    return words
+
+
+def how_to_promote(name: str, version: str, store: Store, recipe: Mapping[str, Any] | None = None) -> str:
+    """Return how to compare a version with the champion, with what its recipe needs.
+
+    Parameters
+    ----------
+    name, version : str
+        Of the registered model.
+    store : Store
+        Where it is.
+    recipe : mapping, optional
+        Of the version: ``weighted``, ``folds_kind`` and ``metric`` are read.
+
+    Returns
+    -------
+    str
+        A shell command; a call in Python where metric or folds are the caller's own.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.champions import how_to_promote
+    >>> from gbtune.tracking.store import Store
+    >>> recipe = {"weighted": True, "folds_kind": "group", "metric": "rmse"}
+    >>> how_to_promote("churn", "3", Store("postgresql://me:secret@host/db"), recipe)
+    "gbtune promote churn --version 3 --data FILE --target COLUMN --weight COLUMN --group COLUMN --tracking-uri \
+'postgresql://me:***@host/db' (fill in the password)"
+    """
+    recipe = recipe or {}
+    weighted, kind, own = recipe.get("weighted"), recipe.get("folds_kind"), not _is_known(recipe.get("metric"))
+    if own or kind == "custom":
+        words = [repr(name), "X", "y", f"version={version!r}"]
+        words += [f"{option}=..." for option, needed in (("metric", own), ("cv", kind == "custom")) if needed]
+        words += [
+            f"{option}=..." for option, needed in (("sample_weight", weighted), ("groups", kind == "group")) if needed
+        ]
+        places = _places(store)
+        words += [f"{o[2:].replace('-', '_')}={uri!r}" for o, uri in zip(places[::2], places[1::2], strict=True)]
+        command = f"gbtune.promotion.promote({', '.join(words)})"
+    else:
+        options = ["--data", "FILE", "--target", "COLUMN"]
+        options += ["--weight", "COLUMN"] if weighted else []
+        options += ["--group", "COLUMN"] if kind == "group" else []
+        command = promote_command(name, version, *options, store=store)
+    return command + (" (fill in the password)" if MASK in command else "")
+
+
+def _is_known(metric: str | None) -> bool:
+    try:
+        return metric is None or bool(metric_named(metric))
+    except InvalidArgument:
+        return False
+
+
+def who(version: str | None) -> str:
+    """Return a version in words."""
     return "no version" if version is None else f"version {version}"
 
 

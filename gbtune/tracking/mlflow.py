@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import os
 import re
 import threading
 import warnings
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gbtune.errors import GbtuneWarning, InvalidArgument, TrackingUnavailable, UnknownName
-from gbtune.locations import public_uri, resolve_uri, sqlite_path
+from gbtune.locations import public_uri, resolve_registry, resolve_uri, sqlite_path
 from gbtune.optional import require
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import callback
@@ -130,10 +129,8 @@ class MLflowTracker(Tracker):
             if given not in get_args(known):
                 raise UnknownName(kind, given, get_args(known))
         check_model_name(register)
-        if registry_uri is None and tracking_uri is None:
-            registry_uri = os.environ.get("MLFLOW_REGISTRY_URI")
         self.tracking_uri = resolve_uri(tracking_uri)
-        self.registry_uri = registry_uri
+        self.registry_uri = resolve_registry(tracking_uri, registry_uri)
         self.experiment = experiment
         self.register = register
         self.log_model = log_model

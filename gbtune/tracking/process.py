@@ -52,15 +52,14 @@ class ProcessTracker(Tracker):
 
     Examples
     --------
-    >>> import tempfile
-    >>> from gbtune.testing.trackers import example_outcome, example_study
+    `gbtune.tune` makes one of each `MLflowTracker`. It is told about a study like any tracker, and starts its process
+    with the first word.
+
     >>> from gbtune.tracking import MLflowTracker
-    >>> from gbtune.tracking.process import ProcessTracker
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tracker = ProcessTracker(MLflowTracker(f"sqlite:///{folder}/mlflow.db"))
-    ...     tracker.study_started(example_study())
-    ...     tracker.study_finished(example_outcome()).problems
-    ()
+    >>> from gbtune.tracking.process import ProcessTracker, apart
+    >>> tracker = apart(MLflowTracker("http://localhost:5000"))
+    >>> isinstance(tracker, ProcessTracker), tracker.inner.tracking_uri
+    (True, 'http://localhost:5000')
     """
 
     def __init__(self, inner: MLflowTracker) -> None:

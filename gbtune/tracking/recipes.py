@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gbtune.errors import GbtuneError, InvalidArgument
-from gbtune.locations import public_uri, resolve_uri, sqlite_path
+from gbtune.locations import public_uri, resolve_registry, resolve_uri, sqlite_path
 from gbtune.tracking.model_registry import versions_of
 from gbtune.tracking.projection import safe_key
 from gbtune.tracking.store import Store, quiet
@@ -20,7 +19,7 @@ from gbtune.tracking.store import Store, quiet
 MODELS = "models:/"
 RECIPE = "data/model/recipe.json"
 """Where `model_registry.save_pyfunc` puts it in a model's folder."""
-_URI = re.compile(r"models:/(?P<model_id>m-\w+)|models:/(?P<name>[^/@]+)(?:/(?P<version>\d+|latest)|@(?P<alias>[^/]+))")
+_URI = re.compile(r"models:/(?P<model_id>m-\w+)|models:/(?P<name>[^/]+)(?:/(?P<version>\d+|latest)|@(?P<alias>[^/@]+))")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +74,7 @@ def read_recipe(uri: str, *, tracking_uri: str | None = None, registry_uri: str 
             f"A registered model is 'models:/<name>/<version>', 'models:/<name>/latest' or 'models:/<name>@<alias>', "
             f"got {uri!r}."
         )
-    if registry_uri is None and tracking_uri is None:
-        registry_uri = os.environ.get("MLFLOW_REGISTRY_URI")
-    store = Store(resolve_uri(tracking_uri), registry_uri)
+    store = Store(resolve_uri(tracking_uri), resolve_registry(tracking_uri, registry_uri))
     for place in {store.uri, store.registry_uri}:
         path = sqlite_path(place)
         if path is not None and not path.is_file():  # it would be created, empty

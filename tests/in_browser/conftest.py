@@ -1,8 +1,8 @@
 """A real study in a real MLflow server, and a browser that looks at it.
 
 The pictures go to a temporary folder, or to the one that the environment variable GBTUNE_PICTURES names.
-``GBTUNE_PICTURES=docs/images pytest -m nightly tests/browser`` takes those of the documentation anew: there, only what
-a page shows is kept.
+``GBTUNE_PICTURES=docs/images pytest -m nightly tests/in_browser`` takes those of the documentation anew: there, only
+what a page shows is kept.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from browser.chromium import Browser, chromium, what_is_missing
-from browser.review import Review, run_studies
+from in_browser.chromium import Browser, chromium, what_is_missing
+from in_browser.review import Review, run_studies
 from tracking.mlflow_server import Server
 
 ROOT = Path(__file__).parents[2]

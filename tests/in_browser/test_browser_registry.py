@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from browser.chromium import Browser
-from browser.review import MODEL, Review
+from in_browser.chromium import Browser
+from in_browser.review import MODEL, Review
 
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser.chromium import PHONE, Browser
-from browser.review import FIGURES, STUDY, Review
+from in_browser.chromium import PHONE, Browser
+from in_browser.review import FIGURES, STUDY, Review
 
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]
 

@@ -6,8 +6,8 @@ import re
 
 import mlflow
 import pytest
-from browser.chromium import Browser
-from browser.review import FIGURES, MODEL, STUDY, TRIALS, Review
+from in_browser.chromium import Browser
+from in_browser.review import FIGURES, MODEL, STUDY, TRIALS, Review
 
 # one server and one study for all: they go to one worker
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -18,15 +20,18 @@ from click.testing import CliRunner, Result
 from mlflow_server import Server
 
 import gbtune
+from gbtune.after_study import after_study
 from gbtune.cli import main
 from gbtune.errors import InvalidArgument, InvalidData, UnknownName
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
 from gbtune.promotion import promote, rollback
 from gbtune.recipe import fit_again, rounds_of, tree_params
+from gbtune.records import Receipt
 from gbtune.tracking import MLflowTracker
-from gbtune.tracking.champions import Champions, Overtaken
+from gbtune.tracking.champions import CLAIM, Champions, Overtaken, how_to_promote
 from gbtune.tracking.model_registry import log_model, recipe_digest, register_model
+from gbtune.tracking.recipes import read_recipe
 from gbtune.tracking.store import Store
 
 Frame = tuple[pd.DataFrame, pd.Series]
@@ -52,7 +57,7 @@ def register(
         run_id = store.client.create_run(experiment_id).info.run_id
         model_id = log_model(store, bundle, name=name, experiment_id=experiment_id, run_id=run_id, tags={})
         tags = {"gbtune.recipe": recipe_digest(bundle)}
-        register_model(store, name, model_id=model_id, run_id=run_id, tags=tags, description="# example")
+        register_model(store, name, model_id=model_id, run_id=run_id, tags=tags, describe="# version {}".format)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +113,7 @@ def test_a_promotion_that_should_happen_happens_and_is_written(three: str, diabe
     assert written["promotion.folds_fingerprint"] == found.folds_fingerprint != used
     assert written["champion.previous"] == "1" and "champion.claim" not in written
     description = mlflow.MlflowClient(three, three).get_model_version("churn", "2").description
-    assert description.startswith("# example") and description.endswith(f"## Promotion\n{decided.words}\n")
+    assert description.startswith("# version 2") and description.endswith(f"## Promotion\n{decided.words}\n")
     assert "version 2 of 'churn' is champion, in the place of version 1: rmse" in decided.words
 
 
@@ -207,6 +212,92 @@ def test_a_promotion_that_breaks_costs_no_result(uri: str, diabetes: Frame, monk
         result = gbtune.tune_lgbm(*diabetes, n_trials=1, tracking=InThread(uri), register="it's mine", progress=False)
     assert result.promotion is None and len(result.predict(diabetes[0])) == 442
     assert champion(uri, "it's mine") == "1"
+
+
+def decided_after(uri: str, objective: Objective, model: str, **how: Any) -> Any:
+    """What the end of a study does about the version that it has registered."""
+    how = {"n_jobs": 1, "tracker": MLflowTracker(uri), "progress": False} | how
+    return after_study(objective, Receipt(model_uri=f"models:/{model}"), "if_better", **how)
+
+
+def test_names_with_an_at_sign_are_promoted_and_unknown_ones_said(uri: str, diabetes: Frame) -> None:
+    register(uri, *diabetes, CRIPPLED, GOOD, name="me@home")
+    objective = Objective("lightgbm", *diabetes)
+    decided = decided_after(uri, objective, "me@home/2")
+    assert decided.is_champion and champion(uri, "me@home") == "2"
+    assert read_recipe("models:/me@home/1", tracking_uri=uri).params["max_depth"] == CRIPPLED["max_depth"]
+    assert read_recipe("models:/me@home@champion", tracking_uri=uri).params["max_depth"] == GOOD["max_depth"]
+    with pytest.warns(gbtune.GbtuneWarning, match="models:/me@home/latest is no version of a model: not promoted"):
+        assert decided_after(uri, objective, "me@home/latest") is None
+    assert decided_after(uri, objective, "m-0123") is None, "logged, not registered"
+
+
+def test_after_a_ctrl_c_nothing_is_trained_and_the_command_is_printed(
+    three: str, diabetes: Frame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    groups = diabetes[0].index // 9
+    objective = Objective("lightgbm", *diabetes, groups=groups, sample_weight=groups + 1)
+    assert decided_after(three, objective, "churn/2", interrupted=True, progress=True) is None
+    assert capfd.readouterr().err == (
+        "gbtune: interrupted, so version 2 of 'churn' was not compared: gbtune promote churn --version 2 --data FILE "
+        f"--target COLUMN --weight COLUMN --group COLUMN --tracking-uri {three}\n"
+    )
+    assert champion(three) == "1" and "promotion" not in tags(three, "2")
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_tune_compares_on_as_many_workers_as_fit_and_says_if_it_was_interrupted(
+    interrupted: bool, diabetes: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(gbtune.tracking.Tracker):
+        def study_started(self, study: Any) -> None:
+            pass
+
+        def study_finished(self, outcome: Any) -> Receipt:
+            return Receipt()
+
+        def trial_finished(self, trial: Any) -> None:
+            if interrupted and trial.kind == "baseline":
+                signal.raise_signal(signal.SIGINT)
+
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("gbtune.api.after_study", lambda *_, **how: seen.update(how))
+    monkeypatch.setattr("gbtune.api.usable_cores", lambda: 4)
+    monkeypatch.setattr("gbtune.tuning.fitting_workers", lambda *_: (3, ""))
+    gbtune.tune_lgbm(*diabetes, n_trials=2, n_jobs=4, tracking=Told(), progress=False)
+    assert (seen["n_jobs"], seen["interrupted"]) == (3, interrupted)
+
+
+def test_a_study_on_folds_of_its_callers_own_leaves_the_champion_and_asks_for_cv(three: str, diabetes: Frame) -> None:
+    rows = diabetes[0].index
+    cv = [(rows[rows % 3 != part], rows[rows % 3 == part]) for part in range(3)]
+    register(three, *diabetes, {**GOOD, "max_depth": 5}, cv=cv)
+    decided = decided_after(three, Objective("lightgbm", *diabetes, cv=cv), "churn/4")
+    assert (decided.decision, decided.champion) == ("not comparable", "1") and "give cv" in decided.words
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({}, "gbtune promote 'it'\"'\"'s' --version 3 --data FILE --target COLUMN --tracking-uri "),
+        ({"weighted": True, "metric": "rmse"}, "--target COLUMN --weight COLUMN --tracking-uri "),
+        ({"folds_kind": "group", "metric": "rmse"}, "--target COLUMN --group COLUMN --tracking-uri "),
+        ({"metric": "profit"}, "gbtune.promotion.promote(\"it's\", X, y, version='3', metric=..., tracking_uri="),
+        ({"folds_kind": "custom", "weighted": True}, "version='3', cv=..., sample_weight=..., tracking_uri="),
+    ],
+)
+def test_the_way_to_repeat_has_all_that_the_recipe_needs(
+    recipe: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    uri, registry = "postgresql://me:secret@host/db", "http://registry:5000"
+    words = how_to_promote("it's", "3", Store(uri, registry), recipe)
+    assert expected in words and registry in words and words.endswith("(fill in the password)")
+    assert "secret" not in words and "'postgresql://me:***@host/db'" in words
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert "--tracking-uri" not in how_to_promote("it's", "3", Store(uri, registry))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
+    assert how_to_promote("a", "3", Store(uri, registry)) == "gbtune promote a --version 3 --data FILE --target COLUMN"
 
 
 # -- rolling back -------------------------------------------------------------------------------------------
@@ -323,6 +414,32 @@ def test_a_rollback_and_a_promotion_at_once_are_noticed(
     interleave("set_registered_model_alias", 1, lambda: rivals.append(other.move("4", "3")))
     assert rollback("churn", tracking_uri=three).champion == "2" and champion(three) == "2"
     assert rivals == [["2"]], "the promotion has seen that version 2 is about to replace version 3"
+
+
+@pytest.mark.parametrize(("hours", "counts"), [(0, True), (2, False), (-2, False)])
+def test_the_claim_of_a_process_that_was_killed_grows_old(three: str, hours: int, counts: bool) -> None:
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
+    registry = mlflow.MlflowClient(three, three)
+    registry.set_model_version_tag("churn", "3", CLAIM, f"to replace version 1, since {since.isoformat()}")
+    assert Champions("churn", three).move("2", "1") == (["3"] if counts else [])
+
+
+def test_attempts_that_fail_leave_one_entry_in_the_history(three: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    champions = Champions("churn", three)
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(InvalidArgument, match="ZeroDivisionError"):
+                champions.move("2", "1")
+    assert not champions.move("2", "1") and champions.history("2") == ["1"]
+
+
+def test_a_claim_that_cannot_be_deleted_does_not_hide_what_happened(
+    three: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow.MlflowClient, "delete_model_version_tag", lambda *_: 1 / 0)
+    with pytest.raises(Overtaken, match="version 1 is champion now, no longer no version"):
+        Champions("churn", three).move("2", None)
 
 
 def test_one_sequence_after_another_warns_of_nothing(three: str, diabetes: Frame) -> None:
@@ -452,8 +569,66 @@ def test_a_promotion_that_was_decided_and_interrupted_is_completed(
         with pytest.raises(KeyboardInterrupt):
             promote("churn", *diabetes, version=2, tracking_uri=three)
     assert champion(three) == "1" and tags(three, "2")["promotion"] == "promoted"
+    assert tags(three, "2")["promotion.pending"] == "1"
     assert promote("churn", version=2, policy="never", tracking_uri=three).champion == "1", "only reported"
+    reported = command("promote", "churn", "--tracking-uri", three, "--version", "2", "--policy", "never")
+    assert reported.exit_code == 3 and f"interrupted. gbtune promote churn --version 2 --tracking-uri {three}" in (
+        reported.output
+    )
     assert promote("churn", version=2, tracking_uri=three).is_champion and champion(three) == "2"
+    assert "promotion.pending" not in tags(three, "2") and tags(three, "2")["promotion"] == "promoted"
+
+
+def test_without_data_nothing_is_done_against_a_persons_decision(three: str) -> None:
+    registry = mlflow.MlflowClient(three, three)
+    promote("churn", version=2, policy="always", tracking_uri=three)
+    registry.set_registered_model_alias("churn", "champion", "1")
+    for policy in ("if_better", "never"):
+        decided = promote("churn", version=2, policy=policy, tracking_uri=three)  # type: ignore[arg-type]
+        assert (decided.decision, decided.champion) == ("kept champion", "1") and champion(three) == "1"
+        assert "version 1 of 'churn' is champion, and not version 2, which was promoted before" in decided.words
+    assert command("promote", "churn", "--tracking-uri", three, "--version", "2").exit_code == 3
+    promote("churn", version=3, policy="always", tracking_uri=three)
+    rollback("churn", tracking_uri=three)
+    registry.delete_registered_model_alias("churn", "champion")
+    taken_back = promote("churn", tracking_uri=three)
+    assert (taken_back.version, taken_back.decision, taken_back.champion) == ("3", "rolled back", None)
+    assert command("promote", "churn", "--tracking-uri", three).exit_code == 3
+    assert promote("churn", version=1, tracking_uri=three).decision == "kept champion" and champion(three) is None
+
+
+def test_whoever_is_champion_is_reported_so_whatever_is_written(three: str, diabetes: Frame) -> None:
+    promote("churn", version=2, policy="always", tracking_uri=three)
+    assert promote("churn", *diabetes, version=3, tracking_uri=three).decision == "kept champion"
+    mlflow.MlflowClient(three, three).set_registered_model_alias("churn", "champion", "3")
+    for policy in ("never", "if_better"):
+        said = command("promote", "churn", "--tracking-uri", three, "--policy", policy)
+        assert said.exit_code == 0 and "promoted: version 3 of 'churn' is champion" in said.output
+
+
+def test_policy_never_makes_not_even_a_first_champion(three: str, diabetes: Frame) -> None:
+    mlflow.MlflowClient(three, three).delete_registered_model_alias("churn", "champion")
+    with pytest.raises(InvalidArgument, match="has not been compared with a champion"):
+        promote("churn", version=3, tracking_uri=three)
+    decided = promote("churn", *diabetes, version=3, policy="never", tracking_uri=three)
+    assert (decided.decision, decided.champion) == ("kept champion", None) and champion(three) is None
+    assert decided.words == "'churn' has no champion, and version 3 does not become it: policy 'never'"
+    assert promote("churn", *diabetes, version=3, tracking_uri=three).is_champion
+
+
+def test_a_description_that_is_full_or_cannot_be_written_stops_nothing(
+    three: str, diabetes: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = mlflow.MlflowClient(three, three)
+    registry.update_model_version("churn", "2", "begin " + "x" * 4985 + " end")
+    decided = promote("churn", *diabetes, version=2, tracking_uri=three)
+    description = registry.get_model_version("churn", "2").description
+    assert len(description) <= 5000 and description.startswith("begin") and "x end\n\n## Promotion\n" in description
+    assert description.endswith(f"{decided.words}\n") and champion(three) == "2"
+    monkeypatch.setattr(mlflow.MlflowClient, "update_model_version", lambda *_: 1 / 0)
+    with pytest.warns(gbtune.GbtuneWarning, match=r"Writing the description of version 3 .* failed"):
+        assert promote("churn", version=3, policy="always", tracking_uri=three).is_champion
+    assert champion(three) == "3" and tags(three, "3")["promotion"] == "promoted"
 
 
 def test_a_version_of_somebody_else_is_not_comparable(
@@ -468,7 +643,7 @@ def test_a_version_of_somebody_else_is_not_comparable(
     decided = promote("churn", *diabetes, tracking_uri=uri)
     assert decided.decision == "not comparable" and "Version 1 of 'churn' was not logged by gbtune" in decided.words
     client.delete_registered_model_alias("churn", "champion")
-    assert promote("churn", tracking_uri=uri).is_champion, "without a champion the first one is it"
+    assert promote("churn", *diabetes, tracking_uri=uri).is_champion, "without a champion there is none to compare with"
 
 
 def test_data_of_something_else_are_refused(three: str, diabetes: Frame) -> None:

@@ -45,13 +45,12 @@ def test_the_recipe_of_a_server_is_read_by_version_alias_and_id(
 
 def test_the_callers_own_tracking_uri_is_not_asked(uri: str, breast_cancer: Frame, tmp_path: Path) -> None:
     registered(uri, "recipe", breast_cancer)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/callers.db")
     try:
         assert read_recipe("models:/recipe/1", tracking_uri=uri).model == "model 'recipe' version 1"
         assert not (tmp_path / "callers.db").exists()
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_names_that_mlflow_refuses_are_the_ones_it_got() -> None:
 
 
 def test_the_installed_mlflow_still_reads_the_format() -> None:
-    """Only a browser can tell for sure (tests/browser); this sees at least that the words of the format are gone."""
+    """Only a browser can tell for sure (tests/in_browser); this sees at least that the words of the format are gone."""
     build = Path(mlflow.__file__).parent / "server" / "js" / "build"
     if not build.is_dir():
         pytest.skip("this MLflow comes without its UI")
@@ -275,11 +275,10 @@ def test_the_note_says_how_to_load_the_model_and_it_can_be_loaded(
     assert run.data.tags["gbtune.model_uri"] == receipt.model_uri == "models:/churn/1"
     (code,) = re.findall("```python\n(.*?)```", run.data.tags["mlflow.note.content"], re.S)
     names: dict[str, Any] = {"X_new": breast_cancer[0].head(3)}
-    before = mlflow.get_tracking_uri()
     try:
         exec(code, names)
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
     assert len(names["model"].predict(names["X_new"])) == 3
 
 
