@@ -180,7 +180,7 @@ def _table(measured: dict[str, Outcome], before: dict[str, Any], worse: dict[str
     changed = {
         package: (before["versions"].get(package), version)
         for package, version in versions().items()
-        if before["versions"].get(package) != version
+        if package != "platform" and before["versions"].get(package) != version
     }
     lines += ["", "In brackets: the committed baseline."]
     lines += [f"- {package}: {then} in the baseline, {version} here" for package, (then, version) in changed.items()]
