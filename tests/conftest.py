@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,26 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 FAMILIES = ("xgboost", "lightgbm")
+TOGETHER = (
+    "tests/benchmarks/test_ci_benchmark.py",
+    "tests/contracts/test_outside_package.py",
+    "tests/in_browser/",
+    "tests/test_cli_ui.py",
+    "tests/test_mlflow_doc.py",
+    "tests/tracking/test_tracking_serving.py",
+)
+"""Files whose tests share something that takes long to start, so that one worker runs them all."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out tests one by one, and those of `TOGETHER` as wholes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,6 @@ from gbtune.errors import TrackingUnavailable
 from gbtune.testing import trackers as kit
 from gbtune.tracking import server
 
-pytestmark = pytest.mark.xdist_group("gbtune ui")  # one server for all
 GBTUNE = [sys.executable, "-c", "from gbtune.cli import main; main()"]
 LINK = re.compile(r"look +(http://\S+)")
 

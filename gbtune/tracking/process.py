@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """For a new interpreter and MLflow's import, on a busy machine."""
 _ENDING_SECONDS = 5.0
+_LOOKS_EVERY = 0.2
 _OWN_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow's own last for minutes; in a process of ours they can be set. The user's own go first."""
 
@@ -205,9 +206,20 @@ def _warm_up(family: str) -> None:
         importlib.import_module("mlflow")
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent has: the study's next one writes what is missing, and both would write it twice.
+
+    A killed parent closes the connection, but nobody reads that while the end of a study is being written.
+    """
+    while os.getppid() == parent:  # on Windows for ever: there it ends with the connection
+        time.sleep(_LOOKS_EVERY)
+    os._exit(0)
+
+
 def serve(connection: Connection) -> None:
     """Be the other process: run the tracker until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     tracker: MLflowTracker | None = None
     try:
         while True:

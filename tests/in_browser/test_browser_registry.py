@@ -6,7 +6,7 @@ import pytest
 from in_browser.chromium import Browser
 from in_browser.review import MODEL, Review
 
-pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(autouse=True)

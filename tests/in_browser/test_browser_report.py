@@ -8,7 +8,7 @@ import pytest
 from in_browser.chromium import PHONE, Browser
 from in_browser.review import FIGURES, STUDY, Review
 
-pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from in_browser.chromium import Browser
 from in_browser.review import FIGURES, MODEL, STUDY, TRIALS, Review
 
 # one server and one study for all: they go to one worker
-pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(autouse=True)

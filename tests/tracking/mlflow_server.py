@@ -114,7 +114,13 @@ def contents(client: mlflow.MlflowClient, experiment: str = "gbtune", register: 
             for model in models
         ],
         "versions": [
-            (int(v.version), names.get(v.run_id), without_ids(v.tags), v.description, sorted(v.aliases))
+            (
+                int(v.version),
+                names.get(v.run_id),
+                without_ids(v.tags),
+                words_without_ids(v.description),
+                sorted(v.aliases),
+            )
             for v in versions
         ],
     }
@@ -143,9 +149,13 @@ def without_ids(tags: dict[str, str]) -> dict[str, str]:
     if "mlflow.modelVersions" in shown:
         shown["mlflow.modelVersions"] = re.sub(r'"version": "(\d+)"', r'"version": \1', shown["mlflow.modelVersions"])
     if "mlflow.note.content" in shown:
-        ids = r"(?<=experiments/)\d+|(?<=runs/)[0-9a-f]{32}|m-[0-9a-f]{32}|(?<=set_tracking_uri\().*(?=\))"
-        shown["mlflow.note.content"] = re.sub(ids, "...", shown["mlflow.note.content"])
+        shown["mlflow.note.content"] = words_without_ids(shown["mlflow.note.content"])
     return shown
+
+
+def words_without_ids(note: str | None) -> str:
+    ids = r"(?<=experiments/)\d+|(?<=runs/)[0-9a-f]{32}|m-[0-9a-f]{32}|(?<=set_tracking_uri\().*(?=\))"
+    return re.sub(ids, "...", note or "")
 
 
 def files(client: mlflow.MlflowClient, model_id: str) -> list[str]:

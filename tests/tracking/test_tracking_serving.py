@@ -29,7 +29,6 @@ from gbtune.testing import StubFamily
 from gbtune.tracking import MLflowTracker
 from gbtune.tracking.model_registry import save_pyfunc
 
-pytestmark = pytest.mark.xdist_group("serving")  # two servers for all
 N_ROWS = 25
 
 # Several models in one server: MLflow's own scoring application for each, below the model's name.
