@@ -44,7 +44,7 @@ _FIGURES: tuple[tuple[Callable[[optuna.Study], Any], int, str, str], ...] = (
     (
         plots.plot_history,
         400,
-        "Hollow points were pruned: see where they stood beside the best on the folds they ran.",
+        "Hollow points were pruned: they show how they stood to the best on the folds they ran.",
         "",
     ),
     (plots.plot_folds, 340, "The same rows for both: compare along each line, not between the lines.", ""),
