@@ -53,10 +53,10 @@ def burning_family(seconds_per_fold: float) -> Any:
             burn(seconds_per_fold)
             return train_fold(*inner, **more)
 
-        found.train_fold = slow  # type: ignore[method-assign]
+        found.train_fold = slow  # type: ignore[method-assign]  # of this one object: the stub made as slow as a booster
         return found
 
-    family.prepare = prepared  # type: ignore[method-assign]
+    family.prepare = prepared  # type: ignore[method-assign]  # of this one object, likewise
     return family
 
 

@@ -328,11 +328,12 @@ def _signature_less_family() -> inspect.Signature:
     )
 
 
-# So that help() and notebooks show the arguments and their defaults, which are written once, in tune.
+# So that help() and notebooks show the arguments and their defaults, which are written once, in tune. Mypy knows no
+# such attribute of a function; inspect.signature reads it.
 tune_xgb.__signature__ = tune_lgbm.__signature__ = _signature_less_family()  # type: ignore[attr-defined]
 
 
-def _budget(n_trials: object, timeout: object, n_jobs: object, isolation: object) -> Budget:
+def _budget(n_trials: Any, timeout: Any, n_jobs: Any, isolation: Any) -> Budget:
     for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1):
             raise InvalidArgument(f"{name} must be an int of at least 1, or None, got {value!r}.")
@@ -343,9 +344,9 @@ def _budget(n_trials: object, timeout: object, n_jobs: object, isolation: object
     if isolation not in ("thread", "process"):
         raise InvalidArgument(f"isolation must be 'thread' or 'process', got {isolation!r}.")
     cores = usable_cores()
-    wanted = cores if n_jobs is None else int(n_jobs)  # type: ignore[call-overload]
+    wanted = cores if n_jobs is None else int(n_jobs)
     return Budget(
-        None if n_trials is None else int(n_trials),  # type: ignore[call-overload]
+        None if n_trials is None else int(n_trials),
         None if timeout is None else float(timeout),
         min(cores, wanted),
         isolation,

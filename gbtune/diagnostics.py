@@ -23,6 +23,7 @@ from gbtune.held_out import HeldOut
 from gbtune.json_record import JsonRecord
 from gbtune.metrics import METRICS, is_nearly_perfect
 from gbtune.records import Folds, TrialRecord, thin
+from gbtune.summary import short
 
 if TYPE_CHECKING:
     from gbtune.data import Dataset
@@ -250,7 +251,7 @@ def _residuals(y: NDArray[Any], predictions: NDArray[np.float64]) -> dict[str, A
 
 def _confusion(y: NDArray[Any], predictions: NDArray[np.float64], classes: Sequence[Any]) -> dict[str, Any]:
     predicted = predictions.argmax(axis=1) if predictions.ndim == 2 else (predictions > 0.5).astype(np.int64)
-    n_classes, names = len(classes), [_text(label) for label in classes]
+    n_classes, names = len(classes), [short(label, MAX_TEXT) for label in classes]
     if n_classes > MAX_CLASSES:  # before counting: the matrix of thousands of classes is large
         largest = np.sort(np.argsort(-np.bincount(y, minlength=n_classes), kind="stable")[: MAX_CLASSES - 1])
         place = np.full(n_classes, MAX_CLASSES - 1)
@@ -341,7 +342,7 @@ class _Rows:
             else:
                 left = np.square(alone - y).mean() / y.var()
             if left <= 1 - TELLING:
-                found.append(_text(self.data.encoder.names[i]))
+                found.append(short(self.data.encoder.names[i], MAX_TEXT))
         return tuple(found)
 
     @staticmethod
@@ -367,7 +368,8 @@ class _Rows:
                 break
             error = self._error(at)
             if error is not None:
-                found.append(Slice(_text(column), _text(where), len(at), _rounded(score), error))
+                names = short(column, MAX_TEXT), short(where, MAX_TEXT)
+                found.append(Slice(*names, len(at), _rounded(score), error))
         return found, len(scored)
 
     def _slices(self, X: pd.DataFrame, importances: Sequence[float] | None) -> Iterator[tuple[str, str, NDArray[Any]]]:
@@ -410,11 +412,6 @@ def _bins(name: str, values: NDArray[np.float64]) -> Iterator[tuple[str, str, ND
     for i in range(len(edges) - 1):
         where = f"{'from' if i == 0 else 'above'} {edges[i]:.4g} to {edges[i + 1]:.4g}"
         yield name, where, np.flatnonzero((places == i) & known)
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def _rounded(value: float) -> float:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -19,7 +19,7 @@ from gbtune.slots import is_cut
 from gbtune.summary import SummaryFacts
 from gbtune.views import StudyView
 
-_STATES = {
+_STATES: dict[optuna.trial.TrialState, Literal["complete", "pruned", "failed"]] = {
     optuna.trial.TrialState.COMPLETE: "complete",
     optuna.trial.TrialState.PRUNED: "pruned",
     optuna.trial.TrialState.FAIL: "failed",
@@ -100,7 +100,7 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     if record.state == state:
         return record
     score = trial.value if state == "complete" else None
-    return dataclasses.replace(record, state=state, score=score)  # type: ignore[arg-type]
+    return dataclasses.replace(record, state=state, score=score)
 
 
 def collect_facts(

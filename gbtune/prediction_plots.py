@@ -12,10 +12,12 @@ import optuna
 from gbtune.diagnostics import Diagnostics, stored_diagnostics
 from gbtune.facts import read_records
 from gbtune.figures import BEST, INK, OTHER, new_figure, safe, say
+from gbtune.summary import short
 
 _NONE = "No predictions are stored: gbtune.tune stores those of the best trial at its end."
 _Z = 1.96  # of a 95 % interval
 _MAX_NAME = 14
+"""Of a class, whose whole name is in the hover label: beside a longer one there would be no room for the matrix."""
 
 
 def plot_confusion(study: optuna.Study) -> Any:
@@ -56,7 +58,7 @@ def plot_confusion(study: optuna.Study) -> Any:
         return figure if found is None else say(figure, "A confusion matrix needs classes; this is a regression.")
     counts = np.asarray(found.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    names = [safe(name) for name in _distinct([_short(name) for name in found.classes])]
+    names = [safe(name) for name in _distinct([short(name, _MAX_NAME) for name in found.classes])]
     whole = [safe(name) for name in found.classes]
     figure.add_heatmap(
         x=names,
@@ -123,7 +125,7 @@ def plot_calibration(study: optuna.Study) -> Any:
         return say(figure, "Calibration needs a binary task and enough rows for two bins.")
     predicted, observed, rows = zip(*found.calibration, strict=True)
     intervals = [_wilson(share, n) for share, n in zip(observed, rows, strict=True)]
-    name = safe(_short(found.classes[-1])) if found.classes else "1"
+    name = safe(short(found.classes[-1], _MAX_NAME)) if found.classes else "1"
     figure.add_scatter(
         x=[0, 1],
         y=[0, 1],
@@ -225,11 +227,6 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     return middle - half, middle + half
-
-
-def _short(name: str) -> str:
-    """Cut a long name, whose whole is in the hover label: beside it there would be no room for the matrix."""
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

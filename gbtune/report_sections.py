@@ -23,6 +23,7 @@ from gbtune.summary import (
     parameter_rows,
     plural,
     reproduce_words,
+    short,
     standard_error,
     verdict,
 )
@@ -188,7 +189,7 @@ def trials(facts: SummaryFacts, records: Sequence[TrialRecord]) -> str:
             f"{len(r.fold_scores)}/{r.n_folds}" if r.n_folds else "-",
             str(r.rounds or "-"),
             f"{sum(r.seconds.values()):.1f}",
-            _short(r.provenance or r.kind),
+            short(r.provenance or r.kind, MAX_ORIGIN),
             *(format_value(r.params[name]) if name in r.params else "-" for name in names),
         )
         kind = "best" if facts.best is not None and r.number == facts.best.number else "muted" * (r.state != "complete")
@@ -201,10 +202,6 @@ def trials(facts: SummaryFacts, records: Sequence[TrialRecord]) -> str:
         f'<div class="wide"><table><thead>{row(labels, cell="th")}</thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_ORIGIN else f"{text[: MAX_ORIGIN - 1]}…"
 
 
 def copy(text: str) -> str:

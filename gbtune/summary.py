@@ -402,6 +402,19 @@ def _code(text: str) -> str:
     return _markdown(text) if "`" in text or "\n" in text else f"`{text.replace('|', chr(92) + '|')}`"
 
 
+def short(text: object, limit: int) -> str:
+    """Return a text of at most `limit` characters; of a longer one, the beginning.
+
+    Examples
+    --------
+    >>> from gbtune.summary import short
+    >>> short("colsample_bytree", 10)
+    'colsample…'
+    """
+    words = str(text)
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
 def plural(n: int, noun: str) -> str:
     """Return ``"1 trial"``, ``"2 trials"``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

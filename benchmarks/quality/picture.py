@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def write(runs: pd.DataFrame, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def overview(runs: pd.DataFrame):  # type: ignore[no-untyped-def]  # plotly is untyped
+def overview(runs: pd.DataFrame) -> Any:
     """Return the mean of all sets on one scale."""
     import plotly.graph_objects as go
 
@@ -61,7 +62,7 @@ def overview(runs: pd.DataFrame):  # type: ignore[no-untyped-def]  # plotly is u
     return figure.update_xaxes(type="log", tickvals=TICKS).update_yaxes(rangemode="tozero")
 
 
-def details(runs: pd.DataFrame):  # type: ignore[no-untyped-def]
+def details(runs: pd.DataFrame) -> Any:
     """Return a small picture for every set and family."""
     from plotly.subplots import make_subplots
 

@@ -115,7 +115,7 @@ class Bench:
         """Return the line of results of a run, whatever happens in it."""
         try:
             data = self.data(run.set, run.seed)
-        except Exception as error:
+        except Exception as error:  # of any reader, of any file: the other sets go on
             return self._record(run, {"error": f"reading the data: {type(error).__name__}: {error}"}, None)
         home = self.scratch / "run"
         shutil.rmtree(home, ignore_errors=True)
@@ -206,7 +206,8 @@ class Bench:
             "status": status, "loss": loss, **about, **rest, "scores": found.get("scores", {}),
             "at": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }  # fmt: skip
-        return json.loads(json.dumps(line, default=str), parse_constant=str)  # type: ignore[no-any-return]
+        plain: dict[str, Any] = json.loads(json.dumps(line, default=str), parse_constant=str)
+        return plain
 
 
 @contextlib.contextmanager

@@ -76,6 +76,7 @@ class ReplayFamily(ModelFamily):
 
     def __init__(self, recording: Recording, order: tuple[int, ...] = tuple(range(N_FOLDS))) -> None:
         real = families.get(str(recording.about["family"]))
+        # Class variables of a family; a replay takes them from the one that was recorded.
         self.name, self.default_space = real.name, real.default_space  # type: ignore[misc]
         self.capabilities, self.default_params = real.capabilities, real.default_params  # type: ignore[misc]
         self.recording, self.order = recording, order

@@ -115,6 +115,7 @@ class Remembered:
 @contextlib.contextmanager
 def remembered_records() -> Iterator[None]:
     """Parse each trial's record once while this lasts: a replay is nothing but records."""
+    # Replaced for the benchmark's own process alone: gbtune has no door for it, and no study needs one.
     parse = TrialRecord.from_json
     TrialRecord.from_json = functools.lru_cache(maxsize=4096)(parse)  # type: ignore[method-assign, assignment]
     try:

@@ -19,7 +19,7 @@ from gbtune.errors import GbtuneError, InvalidArgument, UnknownName
 from gbtune.locations import public_uri
 from gbtune.tracking import MLflowTracker
 from gbtune.tracking.server import DEFAULT_PORT, POLL_SECONDS, check_store, ui_server
-from gbtune.tracking.store import Store, quiet
+from gbtune.tracking.store import Store, quiet, what_went_wrong
 from gbtune.tracking.study_run import VIEW
 from gbtune.tracking.view import CLASSIC, experiment_page, run_page
 
@@ -128,8 +128,7 @@ def _told(work: Callable[[], Any]) -> Any:
     except GbtuneError:
         raise
     except Exception as error:  # of MLflow, of a database driver, of the connection
-        text = " ".join(str(error).partition("[SQL:")[0].split())
-        raise InvalidArgument(f"The MLflow store cannot be read: {type(error).__name__}: {text[:500]}") from error
+        raise InvalidArgument(f"The MLflow store cannot be read: {what_went_wrong(error)}") from error
 
 
 def _show(place: _Place, server: str, browse: bool) -> None:

@@ -46,7 +46,7 @@ from gbtune.metrics import metric_named
 from gbtune.tracking.model_registry import CHAMPION, DECISION, check_model_name, versions_of
 from gbtune.tracking.projection import cut
 from gbtune.tracking.recipes import download_recipe
-from gbtune.tracking.store import Store, quiet
+from gbtune.tracking.store import Store, quiet, what_went_wrong
 
 CHALLENGER = "challenger"
 PREVIOUS = "gbtune.champion.previous"
@@ -112,10 +112,9 @@ class Champions:
         except GbtuneError:
             raise
         except Exception as error:  # MLflow, its servers and its databases have an error each
-            reason = " ".join(str(error).partition("[SQL:")[0].split())[:300]
             raise InvalidArgument(
                 f"{what} of model {self.name!r} failed in {public_uri(self.store.registry_uri)}: "
-                f"{type(error).__name__}: {reason}"
+                f"{what_went_wrong(error)}"
             ) from error
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import re
 import threading
 import warnings
 import weakref
@@ -18,9 +17,8 @@ from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import callback
 from gbtune.tracking.base import Tracker
 from gbtune.tracking.model_registry import check_model_name
-from gbtune.tracking.projection import cut
 from gbtune.tracking.spool import Spool
-from gbtune.tracking.store import Store, quiet
+from gbtune.tracking.store import Store, quiet, what_went_wrong
 from gbtune.tracking.study_run import Detail, StudyRun
 from gbtune.tracking.sync import remedy
 from gbtune.tracking.worker import FIRST_SECONDS, UPLOAD_SECONDS, Job, Worker
@@ -354,10 +352,7 @@ def _rebuild(tracking_uri: str, settings: dict[str, Any]) -> MLflowTracker:
 
 
 def _reason(error: BaseException, uri: str) -> str:
-    text = " ".join(str(error).partition("[SQL:")[0].split()) or "no details"
-    # the same cause reads the same, whatever was asked for
-    text = re.sub(r"API request to \S+ failed with exception |with url: \S+ |<\S+ object at 0x\w+>: ", "", text)
-    return f"{type(error).__name__}: {cut(text, 300)}".replace(uri, public_uri(uri)).rstrip(".") + "."
+    return what_went_wrong(error).replace(uri, public_uri(uri)).rstrip(".") + "."
 
 
 def _describe(undone: list[Job], uri: str) -> tuple[str, ...]:

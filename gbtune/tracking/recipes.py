@@ -14,7 +14,7 @@ from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.locations import public_uri, resolve_registry, resolve_uri, sqlite_path
 from gbtune.tracking.model_registry import versions_of
 from gbtune.tracking.projection import safe_key
-from gbtune.tracking.store import Store, quiet
+from gbtune.tracking.store import Store, quiet, what_went_wrong
 
 MODELS = "models:/"
 RECIPE = "data/model/recipe.json"
@@ -85,9 +85,8 @@ def read_recipe(uri: str, *, tracking_uri: str | None = None, registry_uri: str 
     except GbtuneError:
         raise
     except Exception as error:  # MLflow, its servers and its artifact stores have an error each
-        reason = " ".join(str(error).split())[:300]
         raise InvalidArgument(
-            f"{uri} cannot be read from {public_uri(store.registry_uri)}: {type(error).__name__}: {reason}"
+            f"{uri} cannot be read from {public_uri(store.registry_uri)}: {what_went_wrong(error)}"
         ) from error
 
 

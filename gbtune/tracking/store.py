@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shlex
 import socket
 import sqlite3
@@ -28,7 +29,7 @@ from gbtune.errors import InvalidArgument
 from gbtune.locations import public_uri, resolve_uri, sqlite_path
 from gbtune.optional import require
 from gbtune.records import StudyRecord
-from gbtune.tracking.projection import Point
+from gbtune.tracking.projection import Point, cut
 from gbtune.tracking.view import run_page, view_page, view_tag
 from gbtune.tracking.worker import FIRST_SECONDS, Abandoned, beat, is_simultaneous
 
@@ -267,6 +268,21 @@ class Store:
         if self.uri != resolve_uri(None):
             words += ["--tracking-uri", public_uri(self.uri)]
         return shlex.join(words)
+
+
+def what_went_wrong(error: BaseException) -> str:
+    """Return an error of MLflow, of its servers or its databases in one line, without the SQL.
+
+    Examples
+    --------
+    >>> from gbtune.tracking.store import what_went_wrong
+    >>> what_went_wrong(RuntimeError("database is locked [SQL: UPDATE runs SET ...]"))
+    'RuntimeError: database is locked'
+    """
+    text = " ".join(str(error).partition("[SQL:")[0].split()) or "no details"
+    # the same cause reads the same, whatever was asked for
+    text = re.sub(r"API request to \S+ failed with exception |with url: \S+ |<\S+ object at 0x\w+>: ", "", text)
+    return f"{type(error).__name__}: {cut(text, 300)}"
 
 
 def _probe_server(url: str, shown: str) -> None:

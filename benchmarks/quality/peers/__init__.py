@@ -54,7 +54,8 @@ class Peer:
     def load(self) -> Callable[..., Model]:
         """Import its file, and all that it uses; return its function."""
         module, function = self.where.split(":")
-        return getattr(importlib.import_module(f"{__name__}.{module}"), function)  # type: ignore[no-any-return]
+        found: Callable[..., Model] = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+        return found
 
 
 INTEGRATION = ("optuna_integration",)
