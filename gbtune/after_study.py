@@ -40,7 +40,7 @@ def after_study(
         Of the study, whose data are compared on.
     receipt : Receipt
         What the tracker wrote.
-    policy : {"if_better", "always", "never"} or callable
+    policy : {"if_better", "unless_worse", "always", "never"} or callable
         As in `promote`; "never" does not even compare.
     n_jobs : int
         Boosters that grow side by side, in this process.

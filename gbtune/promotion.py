@@ -25,8 +25,8 @@ from gbtune.tracking.champions import (
 )
 from gbtune.tracking.model_registry import DECISION
 
-POLICIES = ("if_better", "always", "never")
-Policy = Literal["if_better", "always", "never"] | Callable[[Comparison], bool]
+POLICIES = ("if_better", "unless_worse", "always", "never")
+Policy = Literal["if_better", "unless_worse", "always", "never"] | Callable[[Comparison], bool]
 """A callable gets the `gbtune.comparison.Comparison` of two versions that can be compared, and returns whether to
 promote."""
 Decision = Literal["promoted", "kept champion", "not comparable", "overtaken", "rolled back"]
@@ -73,8 +73,8 @@ def check_policy(policy: object) -> None:
     >>> check_policy("always")
     >>> check_policy("sometimes")
     Traceback (most recent call last):
-    gbtune.errors.UnknownName: Unknown policy 'sometimes'. Known: always, if_better, never. Or a function of the \
-comparison that returns whether to promote.
+    gbtune.errors.UnknownName: Unknown policy 'sometimes'. Known: always, if_better, never, unless_worse. Or a \
+function of the comparison that returns whether to promote.
     """
     if isinstance(policy, str):
         if policy not in POLICIES:
@@ -117,10 +117,11 @@ def promote(
         Labels or values.
     version : str or int, optional
         Default: the one with the alias ``challenger``.
-    policy : {"if_better", "always", "never"} or callable, default "if_better"
-        "if_better": promoted if it is better by more than the paired standard error. "always": promoted, and nothing
-        is trained. "never": compared only, nothing moves. A callable gets the `Comparison` and returns whether to
-        promote; where the two cannot be compared, it is not asked and the champion stays.
+    policy : {"if_better", "unless_worse", "always", "never"} or callable, default "if_better"
+        "if_better": promoted if it is better by more than the paired standard error. "unless_worse": promoted, but if
+        it is worse by more than that. "always": promoted, and nothing is trained. "never": compared only, nothing
+        moves. A callable gets the `Comparison` and returns whether to promote; where the two cannot be compared, it is
+        not asked and the champion stays.
     sample_weight, groups, cv, metric, n_jobs
         As in `gbtune.comparison.compare`.
     tracking_uri, registry_uri : str, optional
@@ -170,7 +171,7 @@ def promote_version(
         As in `promote`.
     """
     if X is None and policy != "always":
-        return as_written(champions, version, complete=policy == "if_better")
+        return as_written(champions, version, complete=policy in ("if_better", "unless_worse"))
 
     def run(champion: dict[str, Any], challenger: dict[str, Any]) -> Comparison:
         return compare(champion, challenger, X, y, **given)
@@ -242,7 +243,7 @@ def decide(
         Of the registered model.
     version : str
         To decide about.
-    policy : {"if_better", "always", "never"} or callable
+    policy : {"if_better", "unless_worse", "always", "never"} or callable
         As in `promote`.
     run : callable
         Gets the recipes of champion and challenger, and compares them.
@@ -281,6 +282,8 @@ def _judged(comparison: Comparison, policy: Policy) -> tuple[bool, str]:
         return False, f"policy 'never'; {comparison.words}"
     if policy == "if_better":
         return comparison.better, comparison.words
+    if policy == "unless_worse":
+        return not comparison.worse, f"policy 'unless_worse'; {comparison.words}"
     assert callable(policy)
     yes = bool(policy(comparison))
     return yes, f"{getattr(policy, '__name__', 'the policy')} says {'yes' if yes else 'no'}; {comparison.words}"

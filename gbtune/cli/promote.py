@@ -52,7 +52,8 @@ def promote_command(
     """Compare a version of the registered model NAME with its champion, and promote it if it is better.
 
     The recipes of both are fitted again on the same fresh folds of the data. The version becomes champion if it is
-    better by more than the standard error, paired by fold. Decision and numbers are written on the version.
+    better by more than the standard error, paired by fold; with --policy unless_worse, if it is not worse by more than
+    that. Decision and numbers are written on the version.
 
     Without --data, the decision that is written on the version is reported; a promotion that was interrupted is
     completed.
@@ -62,7 +63,8 @@ def promote_command(
       0  the version is champion now, or was before
       1  an error: nothing was decided
       2  a wrong option
-      3  the champion stays: the version is not better, or was rolled back, or was overtaken by another promotion
+      3  the champion stays: the version is not better (with unless_worse: it is worse), or was rolled back, or was
+         overtaken by another promotion
       4  the champion stays: the two are not comparable (other columns, task, classes or metric)
     """
     with told():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.ci import counted_binnings
+from benchmarks.counting import Work, counted_work
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.families import ModelFamily
@@ -143,30 +143,28 @@ def test_a_fold_is_trained_on_its_training_rows_alone(family_name: str, binary: 
 
 
 @pytest.fixture
-def matrices_built() -> Iterator[list[str]]:
-    """Names of the binned matrices built from raw columns, as they are built."""
-    with counted_binnings() as built:
-        yield built
+def work() -> Iterator[Work]:
+    """The binned matrices built from raw columns, among other work, as it is done."""
+    with counted_work() as counts:
+        yield counts
 
 
 def test_binning_does_not_grow_with_the_number_of_trials(
-    family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series], matrices_built: list[str]
+    family_name: str, breast_cancer: tuple[pd.DataFrame, pd.Series], work: Work
 ) -> None:
     import gbtune
 
     space = gbtune.SearchSpace.load("core", family=family_name).override(learning_rate=(0.1, 0.3))
     gbtune.tune(*breast_cancer, family=family_name, space=space, n_trials=12, cv=4, tracking=False, progress=False)
     limit = 1 + 2 * 4 if family_name == "xgboost" else 1
-    assert len(matrices_built) == limit, "the refit included"
+    assert work.binnings == limit, "the refit included"
 
 
-def test_a_data_level_parameter_is_binned_once_per_value(
-    family_name: str, binary: Dataset, matrices_built: list[str]
-) -> None:
+def test_a_data_level_parameter_is_binned_once_per_value(family_name: str, binary: Dataset, work: Work) -> None:
     prepared = families.get(family_name).prepare(binary, make_folds(3, binary, seed=0), "log_loss_binary")
     for max_bin in (63, 255, 63, 255):
         prepared.train_fold({"max_bin": max_bin}, 0, 2, 0)
-    assert len(matrices_built) == (2 * 3 if family_name == "xgboost" else 2)
+    assert work.binnings == (2 * 3 if family_name == "xgboost" else 2)
 
 
 @pytest.mark.parametrize(

@@ -533,6 +533,12 @@ def test_exit_codes_tell_not_better_from_not_comparable(three: str, diabetes: Fr
         other = command(*words)
         assert other.exit_code == 4 and "only the champion has age" in other.output
     assert command(*with_data, "--version", "3", "--policy", "never").exit_code == 3
+    worse = command(*with_data, "--version", "1", "--policy", "unless_worse")
+    assert worse.exit_code == 3 and "worse by more than the standard error" in worse.output
+    assert champion(three) == "2", "of before"
+    assert command(*with_data, "--version", "3", "--policy", "unless_worse").exit_code == 0, "no better, and no worse"
+    assert champion(three) == "3" and tags(three, "3")["promotion.policy"] == "unless_worse"
+    assert command("rollback", "churn", "--tracking-uri", three).exit_code == 0
     assert command(*with_data[:4], "--policy", "always", "--version", "3").exit_code == 0
     stale = command(*with_data[:4])
     assert stale.exit_code == 1 and "last compared with version 2; champion is version 3" in stale.output
