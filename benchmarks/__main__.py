@@ -6,7 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import ci, overhead, samplers
+from benchmarks import samplers
+from benchmarks.ci import run as ci
+from benchmarks.final_model import command as final_model
+from benchmarks.overhead import command as overhead
 from benchmarks.quality import command as quality
 from benchmarks.replay import command as replay
 
@@ -15,36 +18,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark; return the exit code, 1 on a regression."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("ci", help="exact counts and quality against the committed baseline; minutes")
+    run = commands.add_parser("ci", help="exact counts and quality against the committed baseline; a minute or two")
     run.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for JSON, JUnit and table")
     run.add_argument("--update", action="store_true", help="write the committed baseline instead of comparing")
     run.add_argument("--trials", type=int, default=ci.TRIALS, help=argparse.SUPPRESS)
     run.add_argument("--only", default="", help="cases whose name contains this")
-    cost = commands.add_parser("overhead", help="what tracking adds to trials of one second; some fifteen minutes")
-    cost.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for the JSON")
-    cost.add_argument("--trials", type=int, default=100)
-    cost.add_argument("--rounds", type=int, default=3, help="each runs every variant once")
-    cost.add_argument("--n-jobs", type=int, default=1)
-    cost.add_argument("--seconds", type=float, default=1.0, help="burnt by each trial")
+    overhead.add_commands(commands)
     asks = commands.add_parser("samplers", help="milliseconds per ask of each sampler; minutes")
     asks.add_argument("--update", action="store_true", help="write the table into docs/samplers.md")
     replay.add_commands(commands)
     quality.add_commands(commands)
+    final_model.add_commands(commands)
     options = parser.parse_args(arguments)
     if options.command == "replay":
         return replay.run(options)
+    if options.command == "final-model":
+        return final_model.run(options)
     if options.command == "quality":
         return quality.run(options)
     if options.command == "samplers":
         return samplers.run(update=options.update)
     if options.command == "overhead":
-        return overhead.run(
-            options.output,
-            trials=options.trials,
-            rounds=options.rounds,
-            n_jobs=options.n_jobs,
-            seconds=options.seconds,
-        )
+        return overhead.run(options)
     return ci.run(options.output, update=options.update, trials=options.trials, only=options.only)
 
 

@@ -20,6 +20,7 @@ from gbtune.columns import as_table
 from gbtune.earlier import read_sources
 from gbtune.errors import InvalidArgument, UnknownName
 from gbtune.families import ModelFamily
+from gbtune.final_model import checked_ensemble
 from gbtune.locations import studies_root, study_folder
 from gbtune.objective import Objective
 from gbtune.promotion import Policy, check_policy
@@ -30,7 +31,7 @@ from gbtune.study_record import call_words
 from gbtune.summary import plural
 from gbtune.tracking import MLflowTracker, Tracker
 from gbtune.tracking.model_registry import check_model_name
-from gbtune.tracking.process import apart
+from gbtune.tracking.process import started_apart
 from gbtune.tuning import Budget, StartedMeanwhile, Tuning
 
 DEFAULT_TRIALS, DEFAULT_SECONDS = 100, 600.0
@@ -55,6 +56,7 @@ class Arguments(TypedDict, total=False):
     study: str | optuna.Study | None
     storage: Any
     warm_start: Any
+    ensemble: int | None
     tracking: bool | str | Tracker
     register: str | None
     promote: Policy
@@ -82,6 +84,7 @@ def tune(
     study: str | optuna.Study | None = None,
     storage: Any = None,
     warm_start: Any = None,
+    ensemble: int | None = None,
     tracking: bool | str | Tracker = True,
     register: str | None = None,
     promote: Policy = "if_better",
@@ -125,8 +128,9 @@ optuna.pruners.BasePruner or None, default "race"
     groups : array-like of shape (n_samples,), optional
         Rows of one group never stand on both sides of a fold.
     seed : int or None, default 0
-        With a seed, and unless a deadline cuts in, parameters, states, rounds and values are the same for every
-        `n_jobs`. None: random and asynchronous.
+        With a seed and `n_trials` or a grid, and unless a deadline cuts in, parameters, states, rounds and values are
+        the same for every `n_jobs`. A study that `timeout` alone ends waits for no trial before it asks for the next:
+        given its parameters, a trial's value is the same. None: random as well.
     n_jobs : int, optional
         Cores used in all: trials side by side, one booster thread each. Default: the usable ones, and never more. With
         a seed, at most eight trials run side by side.
@@ -147,14 +151,17 @@ optuna.pruners.BasePruner or None, default "race"
         others. A study keeps its warm start: see `gbtune.warm_start`.
     tracking : bool, str or Tracker, default True
         MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
+    ensemble : int, optional
+        Of how many configurations the final model is the mean: the best ones, each fitted on all rows. 1: one ordinary
+        model of the library. None: ten, or as many as have completed and fit into the time.
     register : str, optional
         Register the model under this name in MLflow: a new version, with the alias ``challenger``.
-    promote : {"if_better", "always", "never"} or callable, default "if_better"
+    promote : {"if_better", "unless_worse", "always", "never"} or callable, default "if_better"
         Whether the registered version becomes the champion (the alias ``champion``; the first version does at once).
         "if_better": its recipe and the champion's are fitted again on fresh folds, and it must be better by more than
-        the paired standard error. A callable gets that comparison and returns whether: see `gbtune.promotion`. This
-        comes after the search, beyond `timeout`: ten trainings on four fifths of the rows, in this process whatever
-        `isolation`. After a Ctrl-C nothing is compared.
+        the paired standard error; "unless_worse": it must not be worse by more than that. A callable gets that
+        comparison and returns whether: see `gbtune.promotion`. This comes after the search, beyond `timeout`: ten
+        trainings on four fifths of the rows, in this process whatever `isolation`. After a Ctrl-C nothing is compared.
     progress : bool, default True
         Print the plan and show a progress bar, on stderr.
 
@@ -190,86 +197,88 @@ optuna.pruners.BasePruner or None, default "race"
     if unknown:
         raise UnknownName("argument", next(iter(unknown)), ["family", *Arguments.__annotations__])
     started = time.monotonic()
-    budget = _budget(n_trials, timeout, n_jobs, isolation)
+    budget, wanted = _budget(n_trials, timeout, n_jobs, isolation), checked_ensemble(ensemble)
     tracker = _tracker(tracking, register, promote)
     kept = _storage(study, storage, tracker)
     before = stored_record(study, kept)
-    objective = Objective(
-        family,
-        X,
-        y,
-        space=space,
-        cv=cv,
-        metric=metric,
-        task=task,
-        sample_weight=sample_weight,
-        groups=groups,
-        seed=seed,
-        study_seed=None if before is None else before.study_seed,
-    )
-    sources = read_sources(
-        warm_start,
-        objective.space,
-        objective.family,
-        storage=kept,
-        tracking_uri=tracker.tracking_uri if isinstance(tracker, MLflowTracker) else None,
-        registry_uri=tracker.registry_uri if isinstance(tracker, MLflowTracker) else None,
-    )
-    # Without a seed nothing repeats, and two processes that share a study must not draw the same.
-    stream = None if seed is None else objective.study_seed
-    sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=stream)
-    if isinstance(study, optuna.Study) and not sampling.exhaustive:
-        sampling = samplers.resolve_sampler(study.sampler, objective.space, study_seed=stream)
-    if sampling.exhaustive:
-        objective.choose_rounds_from_grid()
-    elif budget.n_trials is None and budget.timeout is None:
-        budget = dataclasses.replace(budget, n_trials=DEFAULT_TRIALS, timeout=DEFAULT_SECONDS)
-    opened = open_study(
-        study,
-        kept,
-        sampler=sampling.sampler,
-        pruner=pruners.resolve_pruner(
-            pruner,
-            n_rows=objective.data.n_rows,
-            n_folds=len(objective.evaluator.folds),
-            max_rounds=objective.evaluator.rounds.cap,
-            exchangeable=objective.evaluator.folds.exchangeable,
-        ),
-        direction=objective.direction,
-        default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
-    )
-    if before is not None and not isinstance(sampler, str) and not isinstance(study, optuna.Study):
-        opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
-    tuning = Tuning(
-        objective,
-        opened,
-        sampling,
-        budget,
-        apart(tracker),
-        clock=Clock(budget.timeout, started),
-        name=opened.study_name
-        if study is not None
-        else f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
-        warm_start=sources,
-        call=call_words(objective.family.name, arguments, _DEFAULTS),
-        register=register,
-        promote=promote != "never",
-        progress=progress,
-    )
-    try:
-        result = tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
-    except StartedMeanwhile:  # by another process, with a seed that this one did not know
-        return tune(**arguments)
-    result.promotion = after_study(
-        objective,
-        result.receipt,
-        promote,
-        n_jobs=tuning.workers,
-        tracker=tracker,
-        progress=progress,
-        interrupted=tuning.clock.interrupt.is_set(),
-    )
-    return result
+    with started_apart(tracker) as told:  # it imports MLflow while the data are prepared
+        objective = Objective(
+            family,
+            X,
+            y,
+            space=space,
+            cv=cv,
+            metric=metric,
+            task=task,
+            sample_weight=sample_weight,
+            groups=groups,
+            seed=seed,
+            study_seed=None if before is None else before.study_seed,
+        )
+        sources = read_sources(
+            warm_start,
+            objective.space,
+            objective.family,
+            storage=kept,
+            tracking_uri=tracker.tracking_uri if isinstance(tracker, MLflowTracker) else None,
+            registry_uri=tracker.registry_uri if isinstance(tracker, MLflowTracker) else None,
+        )
+        # Without a seed nothing repeats, and two processes that share a study must not draw the same.
+        stream = None if seed is None else objective.study_seed
+        sampling = samplers.resolve_sampler(sampler, objective.space, study_seed=stream)
+        if isinstance(study, optuna.Study) and not sampling.exhaustive:
+            sampling = samplers.resolve_sampler(study.sampler, objective.space, study_seed=stream)
+        if sampling.exhaustive:
+            objective.choose_rounds_from_grid()
+        elif budget.n_trials is None and budget.timeout is None:
+            budget = dataclasses.replace(budget, n_trials=DEFAULT_TRIALS, timeout=DEFAULT_SECONDS)
+        opened = open_study(
+            study,
+            kept,
+            sampler=sampling.sampler,
+            pruner=pruners.resolve_pruner(
+                pruner,
+                n_rows=objective.data.n_rows,
+                n_folds=len(objective.evaluator.folds),
+                max_rounds=objective.evaluator.rounds.cap,
+                exchangeable=objective.evaluator.folds.exchangeable,
+            ),
+            direction=objective.direction,
+            default_name=f"gbtune {objective.family.name}",  # some pruners draw from the name: no clock in it
+        )
+        if before is not None and not isinstance(sampler, str) and not isinstance(study, optuna.Study):
+            opened.sampler.reseed_rng()  # created anew, it would repeat its first draws
+        tuning = Tuning(
+            objective,
+            opened,
+            sampling,
+            budget,
+            told,
+            clock=Clock(budget.timeout, started),
+            name=opened.study_name
+            if study is not None
+            else f"{objective.family.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+            warm_start=sources,
+            call=call_words(objective.family.name, arguments, _DEFAULTS),
+            ensemble=wanted,
+            register=register,
+            promote=promote != "never",
+            progress=progress,
+        )
+        try:
+            result = tuning.run(may_drop_folds=cv is None, example=_example(X, objective))
+        except StartedMeanwhile:  # by another process, with a seed that this one did not know
+            return tune(**arguments)
+        result.promotion = after_study(
+            objective,
+            result.receipt,
+            promote,
+            n_jobs=tuning.workers,
+            tracker=tracker,
+            progress=progress,
+            interrupted=tuning.clock.interrupt.is_set(),
+        )
+        return result
 
 
 def tune_xgb(X: Any, y: Any, **arguments: Unpack[Arguments]) -> TuningResult:

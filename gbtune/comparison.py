@@ -17,10 +17,11 @@ from gbtune.data import Dataset
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.fresh_folds import GROUPS_MISSING, OWN_FOLDS, fresh_folds, is_number
+from gbtune.held_out import BestHeldOut
 from gbtune.json_record import JsonRecord
 from gbtune.metrics import Metric, check_metric_fits_data, metric_named
-from gbtune.recipe import RecipeDict, check_recipe, kinds_of, read_data, rounds_of, tree_params
-from gbtune.records import Direction, Folds
+from gbtune.recipe import RecipeDict, check_recipe, kinds_of, members_of, read_data, rounds_of, tree_params
+from gbtune.records import CVResult, Direction, Folds
 from gbtune.seeds import seed as derive_seed
 from gbtune.summary import format_estimate, format_score, paired_gain
 
@@ -62,6 +63,8 @@ class Comparison(JsonRecord):
     True
     >>> Comparison("rmse", "minimize", gain=1.5, gain_se=1.6).better
     False
+    >>> Comparison("rmse", "minimize", gain=-1.5, gain_se=1.4).worse
+    True
     """
 
     metric: str
@@ -89,6 +92,11 @@ class Comparison(JsonRecord):
         return self.gain is not None and self.gain_se is not None and self.gain > self.gain_se
 
     @property
+    def worse(self) -> bool:
+        """Whether the challenger is worse by more than the paired standard error; without one, whether it is worse."""
+        return self.gain is not None and self.gain < -(self.gain_se or 0.0)
+
+    @property
     def words(self) -> str:
         """The numbers, in words."""
         if self.reason:
@@ -101,6 +109,8 @@ class Comparison(JsonRecord):
             verdict = "one fold, so no standard error: noise cannot be told from gain"
         elif self.better:
             verdict = "better by more than the standard error"
+        elif self.worse:
+            verdict = "worse by more than the standard error"
         else:
             verdict = "not better by more than the standard error"
         gain = format_estimate(self.gain, self.gain_se)
@@ -239,9 +249,8 @@ def _without_training(champion: RecipeDict, challenger: RecipeDict) -> Compariso
     reason = why_not_comparable(champion, challenger)
     if reason:
         return dataclasses.replace(result, reason=reason)
-    if all(champion[key] == challenger[key] for key in ("family", "params", "weighted", "loss")) and rounds_of(
-        champion
-    ) == rounds_of(challenger):
+    theirs, ours = ([(tree_params(m), rounds_of(m)) for m in members_of(recipe)] for recipe in (champion, challenger))
+    if all(champion[key] == challenger[key] for key in ("family", "weighted", "loss")) and theirs == ours:
         return dataclasses.replace(result, same=True, gain=0.0, gain_se=0.0)
     return None
 
@@ -279,7 +288,8 @@ def why_not_comparable(champion: RecipeDict, challenger: RecipeDict) -> str:
     if other:
         words = [f"{name} ({before[name]}, now {now[name]})" for name in other]
         return f"columns are of another kind: {_listed(words)}"
-    by_position = [name for name in BY_POSITION if _goes_by_position(champion["params"].get(name))]
+    members = members_of(champion)
+    by_position = [name for name in BY_POSITION if any(_goes_by_position(m["params"].get(name)) for m in members)]
     if by_position and list(before) != list(now):
         return f"the champion's {' and '.join(by_position)} go by position, and the columns are in another order"
     return ""
@@ -324,15 +334,34 @@ def _fold_scores(
     seed, stop = derive_seed(recipes[-1]["study_seed"], "promotion"), threading.Event()
     evaluators = [_evaluator(recipe, data, folds, metric) for recipe in recipes]  # bad input fails before any tree
 
-    def scored(recipe: RecipeDict, evaluator: Evaluator) -> tuple[float, ...]:
+    def evaluated(member: RecipeDict, evaluator: Evaluator) -> CVResult:
         together = n_jobs > len(recipes) and evaluator.family.capabilities.resumable
         return evaluator.evaluate(
-            tree_params(recipe),
+            tree_params(member),
             seed=seed,
+            rounds=Rounds.exactly(rounds_of(member)),
             schedule="rounds" if together else "folds",
             workers=max(1, n_jobs // len(recipes)),
             interrupted=lambda: "interrupt" if stop.is_set() else None,
-        ).fold_scores
+        )
+
+    def scored(recipe: RecipeDict, evaluator: Evaluator) -> tuple[float, ...]:
+        members = members_of(recipe)
+        if len(members) == 1:
+            return evaluated(recipe, evaluator).fold_scores
+        sums: list[Any] = [0.0] * len(folds)
+        for member in members:
+            evaluator.held_out = BestHeldOut()
+            evaluated(member, evaluator)
+            found = evaluator.held_out.found
+            if found is None:  # stopped, or it could not predict
+                raise GbtuneError("A model of the mean was not evaluated on all folds: repeat the comparison.")
+            sums = [total + predicted for total, predicted in zip(sums, found.predictions, strict=True)]
+        weight = data.sample_weight
+        return tuple(
+            metric.score(data.y[valid], total / len(members), None if weight is None else weight[valid])
+            for total, (_, valid) in zip(sums, folds.splits, strict=True)
+        )
 
     with ThreadPoolExecutor(max(1, min(len(recipes), n_jobs))) as pool:
         try:

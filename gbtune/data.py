@@ -263,6 +263,7 @@ def _read_target(y: pd.Series[Any], task: str | None) -> tuple[NDArray[Any], Tas
                 f"task='regression' needs a y of numbers; its dtype is {y.dtype}. Convert it, e.g. with "
                 "astype(float), or use task='classification'."
             )
+        _check_precision(values.astype(np.float64))
         why = "" if task else f" (inferred from {n_unique} different {kind} values)"
         hint = "" if task or not whole else "; task='classification' if they are labels"
         return values.astype(np.float64), "regression", (), f"Task: regression{why}{hint}."
@@ -281,6 +282,23 @@ def _read_target(y: pd.Series[Any], task: str | None) -> tuple[NDArray[Any], Tas
     hint = "" if task or as_labels else "; task='regression' if they are a quantity"
     final: Task = "binary" if n_unique == 2 else "multiclass"
     return codes.astype(np.int64), final, tuple(uniques.tolist()), f"Task: {final}{why}{hint}."
+
+
+def _check_precision(y: NDArray[np.float64]) -> None:
+    """Refuse values that boosters cannot tell apart: they hold labels and predictions in single precision."""
+    largest, spread = float(np.abs(y).max()), float(y.std())
+    if largest > np.finfo(np.float32).max:
+        return  # boosters say so themselves
+    step = float(np.spacing(np.float32(largest)))
+    if step <= spread / 10:
+        return
+    facts = (
+        f"boosters hold it in single precision, in which numbers near {largest:.3g} are {step:.3g} apart, and the "
+        f"standard deviation of y is {spread:.3g}. Give y - y.mean(), and add the mean to the predictions."
+    )
+    if step > spread:
+        raise InvalidData(f"y must vary by more than its rounding: {facts}")
+    warnings.warn(f"y is rounded noticeably: {facts}", GbtuneWarning, stacklevel=5)
 
 
 def _infer_task(kind: str, as_labels: bool, n_unique: int, n_rows: int, whole: bool) -> str:

@@ -24,7 +24,7 @@ from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.families.schedules import middle_rate
 from gbtune.held_out import BestHeldOut
 from gbtune.metrics import Metric, training_loss
-from gbtune.records import CVResult, FloatArray, Folds, thin
+from gbtune.records import CVResult, FloatArray, Folds, seven_digits, thin
 from gbtune.seeds import seed as derive_seed
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ class _Evaluation:
         self.native = evaluator.metric.loss is not None and evaluator.metric.loss == _MEASURED_BY[evaluator.loss]
         self.checkpoints = frozenset(rounds.choices) or _checkpoints(rounds.cap)
         self.fits: list[FoldFit] = []
+        self.curves: list[FloatArray] = []
         self.checked: list[dict[int, float]] = []
         self.score_seconds, self.started = 0.0, time.perf_counter()
         self.reason: str | None = None
@@ -273,6 +274,7 @@ class _Evaluation:
     def _start_fold(self, fold: int) -> None:
         booster_seed = derive_seed(self.seed, "booster", fold=fold)
         self.checked.append({})
+        self.curves.append(np.empty(0))
         self.fits.append(self.owner.prepared.train_fold(self.params, fold, 0, booster_seed))
 
     def _grow(self, fold: int, rounds: int, *, own_stop: bool = False) -> None:
@@ -293,7 +295,10 @@ class _Evaluation:
                 return done - best_round >= self.patience
             return False
 
-        self.fits[fold].grow(rounds, on_round)
+        try:
+            self.fits[fold].grow(rounds, on_round)
+        finally:  # interrupted, it counts as far as it came
+            self.curves[fold] = self.fits[fold].curve
 
     def _grow_together(self, rounds: int) -> None:
         folds = range(len(self.fits))
@@ -318,9 +323,9 @@ class _Evaluation:
 
     def _losses(self, n_folds: int, rounds: int | None = None) -> FloatArray:
         """Validation losses of the first folds over their common rounds, shape (n_folds, rounds)."""
-        curves = [fit.curve for fit in self.fits[:n_folds]]
-        common = min(len(curve) for curve in curves) if rounds is None else rounds
-        return np.stack([curve[:common] for curve in curves])
+        curves = self.curves[:n_folds]
+        common = min(map(len, curves)) if rounds is None else rounds
+        return np.array([curve[:common] for curve in curves])
 
     def _early_stop(self, n_folds: int) -> int | None:
         """Return the round at which the mean loss curve has been past its best for long enough."""
@@ -332,9 +337,10 @@ class _Evaluation:
                 f"The validation loss is not finite after {len(mean)} rounds with {dict(self.params)}. "
                 "Lower the learning rate, or raise min_child_weight."
             )
-        improved = np.r_[True, mean[1:] < np.fmin.accumulate(mean)[:-1]]
-        best_round = np.maximum.accumulate(np.where(improved, np.arange(1, len(mean) + 1), 0))
-        over = np.arange(1, len(mean) + 1) - best_round >= self.patience
+        rounds, improved = np.arange(1, len(mean) + 1), np.ones(len(mean), dtype=bool)
+        np.less(mean[1:], np.fmin.accumulate(mean)[:-1], out=improved[1:])
+        best_round = np.maximum.accumulate(np.where(improved, rounds, 0))
+        over = rounds - best_round >= self.patience
         return int(over.argmax()) + 1 if over.any() else None
 
     def _settle(self, n_folds: int) -> int:
@@ -355,28 +361,30 @@ class _Evaluation:
             return 0
         return self._early_stop(n_folds) or self._losses(n_folds).shape[1]
 
-    def _scores(self, n_folds: int, stop: int) -> tuple[list[int], FloatArray]:
+    def _scores(self, n_folds: int, stop: int) -> tuple[Sequence[int], FloatArray]:
         """Rounds at which the metric is known, and its values, shape (n_folds, len(rounds))."""
         if self.native:
-            rounds = [r for r in self.rounds.choices if r <= stop] or list(range(1, stop + 1))
-            return rounds, self._losses(n_folds, stop)[:, np.asarray(rounds) - 1]
+            losses, choices = self._losses(n_folds, stop), [r for r in self.rounds.choices if r <= stop]
+            return (choices, losses[:, np.asarray(choices) - 1]) if choices else (range(1, stop + 1), losses)
         rounds = [r for r in sorted(self.checked[0]) if r <= stop]
         return rounds, np.array([[checked[r] for r in rounds] for checked in self.checked[:n_folds]])
 
-    def _best(self, n_folds: int, stop: int) -> tuple[int, FloatArray]:
-        """Return the position of the common round and the score matrix."""
-        values = self._scores(n_folds, stop)[1]
+    def _best(self, values: FloatArray) -> int:
+        """Return the position of the common round in scores of shape (n_folds, len(rounds))."""
         mean = values.mean(axis=0)
         if np.isnan(mean).all():
             raise GbtuneError(f"The metric {self.owner.metric.name} is not a number with {dict(self.params)}.")
         better = np.nanargmin if self.owner.metric.direction == "minimize" else np.nanargmax
-        return int(better(mean)), values
+        return int(better(mean))
 
     def _reported(self, step: int, stop: int, n_folds: int, *, latest: bool = False) -> bool:
-        if self.report is None or not self._scores(n_folds, stop)[0]:  # before the first choice of rounds
+        if self.report is None:
             return False
-        best, values = self._best(n_folds, stop)
-        at = values.shape[1] - 1 if latest else best
+        rounds, values = self._scores(n_folds, stop)
+        if not rounds:  # before the first choice
+            return False
+        best = self._best(values)
+        at = len(rounds) - 1 if latest else best
         return self.report(step, float(values[:, at].mean()), [float(value) for value in values[:, at]])
 
     def _result(
@@ -387,11 +395,10 @@ class _Evaluation:
             "train": time.perf_counter() - self.started - self.score_seconds,
             "score": self.score_seconds,
         }
-        rounds = self._scores(n_folds, stop)[0] if n_folds and stop else []
+        rounds, values = self._scores(n_folds, stop) if n_folds and stop else ((), np.empty((0, 0)))
         if not rounds:
             return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
-        best, values = self._best(n_folds, stop)
-        shown = thin(len(rounds))
+        best, shown = self._best(values), thin(len(rounds))
         score = float(values[:, best].mean())
         complete = state == "complete"
         extra = self._after(rounds[best], score) if complete else {}
@@ -405,8 +412,8 @@ class _Evaluation:
             rounds=rounds[best],
             rounds_grown=grown,
             curve_rounds=tuple(rounds[i] for i in shown),
-            curve=_rounded(values.mean(axis=0)[shown]),
-            fold_curves=tuple(_rounded(row[shown]) for row in values),
+            curve=seven_digits(values.mean(axis=0)[shown]),
+            fold_curves=tuple(seven_digits(row[shown]) for row in values),
             seconds=seconds,
             extra=extra,
         )
@@ -426,8 +433,3 @@ class _Evaluation:
             owner.held_out.offer(self.params, rounds, owner.metric.loss_of(score), predictions)
         self.score_seconds = scored + time.perf_counter() - started
         return extra
-
-
-def _rounded(values: FloatArray) -> tuple[float, ...]:
-    """Seven digits are enough to draw a curve; scores keep all of theirs."""
-    return tuple(float(f"{value:.7g}") for value in values)

@@ -13,6 +13,7 @@ import optuna
 
 from gbtune.cautions import find_warnings
 from gbtune.diagnostics import stored_diagnostics
+from gbtune.ensemble import FINAL_MODEL_KEY, FinalModel
 from gbtune.errors import InvalidArgument
 from gbtune.records import STUDY_KEY, TRIAL_KEY, StudyRecord, TrialRecord
 from gbtune.slots import is_cut
@@ -167,6 +168,7 @@ def collect_facts(
         registered=registered,
         importances=study.importances[0],
         diagnostics=stored_diagnostics(study),
+        final_model=stored_final_model(study),
     )
     found = find_warnings(facts, records, frozen.distributions if frozen else {})
     return dataclasses.replace(facts, warnings=tuple(dict.fromkeys([*warnings, *found])))
@@ -215,6 +217,12 @@ def ranked(about: StudyRecord, records: Sequence[TrialRecord]) -> list[TrialReco
     # By slot: among equals the choice does not depend on what interrupted the study.
     scored.sort(key=lambda record: record.number if record.slot is None else record.slot)
     return sorted(scored, key=lambda record: sign * (record.score or 0.0))
+
+
+def stored_final_model(study: optuna.Study) -> FinalModel | None:
+    """Return which trials' configurations the study's final model was fitted with; None if there is no such model."""
+    text = study.user_attrs.get(FINAL_MODEL_KEY)
+    return None if text is None else FinalModel.from_json(text)
 
 
 def sampled_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

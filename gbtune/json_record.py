@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, Self
@@ -17,15 +18,21 @@ class JsonRecord:
 
     def to_json(self) -> str:
         """Return the record as one line of JSON, with its schema version."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return json.dumps({"schema": self.SCHEMA, **fields}, default=_plain, separators=(",", ":"))
+        names = _names(type(self))  # type: ignore[arg-type]  # mypy doubts that classes can be hashed
+        return _ENCODER.encode({"schema": self.SCHEMA, **{name: getattr(self, name) for name in names}})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; fields of a newer schema that this version lacks are ignored."""
         raw = json.loads(text)
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        known = _names(cls)  # type: ignore[arg-type]  # likewise
         return cls(**{key: _tupled(value) for key, value in raw.items() if key in known})
+
+
+@functools.cache
+def _names(kind: type) -> dict[str, None]:
+    """Return the fields' names, in order: asked for after every fold of every trial."""
+    return dict.fromkeys(field.name for field in dataclasses.fields(kind))
 
 
 def _plain(value: object) -> Any:
@@ -38,7 +45,10 @@ def _plain(value: object) -> Any:
     raise TypeError(f"A record holds plain JSON values only, got {type(value).__name__}: {value!r}")
 
 
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))
+
+
 def _tupled(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    return tuple([_tupled(item) if isinstance(item, list) else item for item in value])  # curves: no call per number
+    return tuple(map(_tupled, value) if list in map(type, value) else value)  # curves: no call per number

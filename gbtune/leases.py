@@ -9,6 +9,7 @@ its lease expires.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -118,6 +119,7 @@ def _identity() -> dict[str, Any]:
     return {"machine": _machine(), "process": os.getpid(), "started": _started(os.getpid())}
 
 
+@functools.cache
 def _machine() -> str:
     """Name the place in which process numbers are unique: a boot of a machine, and there a container."""
     parts = [platform.node()]

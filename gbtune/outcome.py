@@ -9,11 +9,11 @@ from typing import Any, Literal
 import optuna
 
 from gbtune.facts import ReadStudy, collect_facts
+from gbtune.final_model import member_seed
 from gbtune.objective import Objective
 from gbtune.recipe import describe_recipe
 from gbtune.records import ModelBundle, StudyOutcome
 from gbtune.report import render_report
-from gbtune.seeds import seed as derive_seed
 from gbtune.study_record import versions
 from gbtune.summary import SummaryFacts, summary_markdown
 
@@ -80,7 +80,7 @@ def describe_outcome(
 
 
 def bundle_model(
-    objective: Objective, model: Any, example: Any, best_params: Mapping[str, Any], *, threads: int = 1
+    objective: Objective, model: Any, example: Any, *members: Mapping[str, Any], threads: int = 1
 ) -> ModelBundle:
     """Return a fitted model with what it needs to predict from raw columns, and to be fitted again.
 
@@ -92,8 +92,8 @@ def bundle_model(
         Fitted on all rows.
     example : pandas.DataFrame
         A few raw rows.
-    best_params : mapping
-        What it was fitted with.
+    *members : mapping
+        The parameters of each model that it is the mean of, the best first; those of one, if it is one.
     threads : int, default 1
         Of the booster while it was fitted.
     """
@@ -112,9 +112,10 @@ def bundle_model(
         ),
         recipe=describe_recipe(
             objective.evaluator,
-            best_params,
+            members[0],
             study_seed=objective.study_seed,
-            seed=derive_seed(objective.study_seed, "booster"),
+            seed=member_seed(objective.study_seed, 0),
+            more=[(params, member_seed(objective.study_seed, i)) for i, params in enumerate(members)][1:],
             threads=threads,
             versions=found,
         ),

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from optuna.distributions import FloatDistribution
 
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.families.base import FoldFit
+from gbtune.spaces import SearchSpace
 
 PROBE_ROUNDS = 8
 PROBE_SHARE = 0.03
 """The probe grows for at most this share of the time (after its first two rounds)."""
-TYPICAL_ROUNDS = 300
-"""15 / learning_rate is the median best round of tuned models: 300 rounds at a rate of .05."""
-TYPICAL_COST = 1.5
-"""A searched configuration's round costs so many times a default one's: deeper trees, slower rates."""
 SEARCH_SHARE = 0.7
 """Of the time; the rest is for the refit, for trials that are cut, and for writing."""
-WANTED_TRIALS = {5: 12, 3: 8, 1: 8}
-"""Folds to full trials that must fit. Racing makes about twice as many of them."""
-FEWEST_TRIALS, ENOUGH_ROUNDS = 3, 100
-"""Trials are given up, down to three, before the cap on rounds falls below a hundred."""
-LEAST_ROUNDS = 10
-ROUNDS_TIMES_RATE = 10.0
-"""Below 10 / cap a learning rate cannot come near its best within the cap."""
+TYPICAL_COST = 1.2
+"""A searched configuration's round costs so many times a default one's."""
+ROUNDS_TIMES_RATE = 8.0
+"""A trial grows about 8 / learning_rate rounds, those past its best included. Tuned models have 15 / learning_rate (the
+median of Gorishniy et al. 2023, TabR), configurations that lose have fewer."""
+RACED_FOLDS, RACE_COST = 3, 0.6
+"""With so many folds there is a race, and an average trial of it grows so large a part of them."""
+USUAL_RATE, USUAL_TRIALS = 0.05, 5
+"""So many trials are wanted where the slowest learning rate is .05; at half that rate, twice as many: more time goes
+into trials and into rounds alike."""
+FASTEST = 0.04
+"""Folds are given up before the slowest learning rate becomes faster than this."""
+CAP_TIMES_RATE = 20.0
+FEWEST_TRIALS, LEAST_ROUNDS = 3, 10
+"""A trial grows at most a fourth of the rounds that there are; a third of them where that is within 20 / rate."""
+RATES = (0.005, 0.006, 0.008, 0.01, 0.0125, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.16)
+"""Floors are chosen among these: plans of equal studies are mostly equal, though no two probes are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Plan:
     rounds : Rounds
         The cap on boosting rounds.
     lowest_learning_rate : float or None
-        Slower ones cannot come near their best within the cap; None: no floor.
+        Slower ones take too long; None: no floor.
     seconds_per_round : float or None
         Of a default booster on one fold with one thread; None when nothing was probed.
     reason : str
@@ -54,14 +64,19 @@ class Plan:
 
 def make_plan(
     evaluator: Evaluator,
+    space: SearchSpace,
     *,
     timeout: float | None,
     n_jobs: int,
     may_drop_folds: bool,
     seed: int,
+    n_trials: int | None = None,
     interrupted: Callable[[], str | None] = lambda: None,
 ) -> Plan:
-    """Decide on folds, round cap and slowest learning rate.
+    """Decide on folds, slowest learning rate and round cap.
+
+    A trial at learning rate r grows about ``8 / r`` rounds on each fold. Slow rates and folds are kept as far as
+    enough such trials fit into the time: docs/performance.md has the measurements.
 
     The plan depends on the speed of the machine and on `n_jobs`. To be independent of both, choose `cv` and leave out
     the timeout.
@@ -70,6 +85,8 @@ def make_plan(
     ----------
     evaluator : Evaluator
         With all its folds; its matrix is binned by the probe, and stays binned.
+    space : SearchSpace
+        Whose learning rates are tried.
     timeout : float or None
         Seconds left; None: no plan is needed.
     n_jobs : int
@@ -78,33 +95,74 @@ def make_plan(
         False when the user chose the folds.
     seed : int
         The study's seed.
+    n_trials : int, optional
+        No more than so many are wanted.
     interrupted : callable, optional
         Ends the probe early.
 
     Returns
     -------
     Plan
-        All folds and the space's own cap whenever they fit comfortably.
+        All folds, all rates and the space's own cap whenever they fit comfortably.
     """
     n_folds, rounds = len(evaluator.folds), evaluator.rounds
     if timeout is None:
         return Plan(n_folds, rounds)
     per_round = probe(evaluator, PROBE_SHARE * timeout, seed, interrupted)
-    core_seconds = SEARCH_SHARE * timeout * n_jobs
-    round_budget = core_seconds / (per_round * TYPICAL_COST)
-    typical = min(TYPICAL_ROUNDS, rounds.cap)
+    affordable = SEARCH_SHARE * timeout * n_jobs / (per_round * TYPICAL_COST)
+    range_ = learning_rates(space)
+    lowest, highest = (USUAL_RATE, RATES[-1]) if range_ is None else (range_.low, range_.high / 2)
+    wanted = math.inf if n_trials is None else n_trials
     options = [n_folds, *(k for k in (3, 1) if k < n_folds)] if may_drop_folds else [n_folds]
     for folds in options:
-        if round_budget >= _wanted(folds) * folds * typical:
-            return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, n_folds, folds, None, None))
-    folds = options[-1]
-    affordable = round_budget / folds
-    cap = max(affordable / _wanted(folds), min(ENOUGH_ROUNDS, affordable / FEWEST_TRIALS))
-    cap = min(rounds.cap, max(LEAST_ROUNDS, int(cap)))
-    if rounds.choices or cap >= typical:
-        return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, n_folds, folds, None, None))
-    floor = ROUNDS_TIMES_RATE / cap
-    return Plan(folds, Rounds(cap), floor, per_round, _reason(per_round, timeout, n_folds, folds, cap, floor))
+        races = folds >= RACED_FOLDS and evaluator.folds.exchangeable
+        on_each = affordable / (folds * RACE_COST if races else folds)
+        rate = slowest_rate(on_each, lowest, wanted)
+        if rate <= max(FASTEST, lowest):
+            break
+    rate = max(lowest, min(rate, highest))
+    if rounds.choices:
+        return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
+    cap = _cap(on_each, rate, wanted, rounds.cap)
+    given_up = [
+        _folds(folds, n_folds),
+        f"learning rate at least {rate:.3g}" if rate > lowest and range_ is not None else "",
+        f"at most {cap} rounds" if cap < rounds.cap else "",
+    ]
+    floor = rate if rate > lowest or cap < rounds.cap else None  # a cap goes with a floor: whoever reads one has both
+    return Plan(folds, Rounds(cap), floor, per_round, _reason(per_round, timeout, given_up))
+
+
+def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -> float:
+    """Return the slowest learning rate at which enough trials fit into so many rounds; infinity if none is.
+
+    Parameters
+    ----------
+    affordable : float
+        Rounds that can be grown on each fold.
+    lowest : float
+        Not slower than this.
+    n_trials : float, optional
+        No more than so many are wanted.
+
+    Examples
+    --------
+    >>> from gbtune.planning import slowest_rate
+    >>> [slowest_rate(rounds, 0.005) for rounds in (30_000, 4_000, 1_000, 10)]
+    [0.01, 0.025, 0.05, inf]
+    >>> slowest_rate(4_000, 0.005, n_trials=2)
+    0.005
+    """
+    for rate in [lowest, *(rate for rate in RATES if rate > lowest)]:
+        if min(n_trials, USUAL_TRIALS * USUAL_RATE / rate) * ROUNDS_TIMES_RATE / rate <= affordable:
+            return rate
+    return math.inf
+
+
+def learning_rates(space: SearchSpace) -> FloatDistribution | None:
+    """Return the range of a space's learning rate; None where it is fixed or one of a few values."""
+    found = space.distributions(rounds=False).get("learning_rate")
+    return found if isinstance(found, FloatDistribution) else None
 
 
 def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[], str | None] = lambda: None) -> float:
@@ -127,16 +185,18 @@ def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[
     return (times[-1] - times[1]) / (grown - 1) if grown > 1 else times[-1] - times[0]
 
 
-def _wanted(folds: int) -> int:
-    return WANTED_TRIALS[max(known for known in WANTED_TRIALS if known <= folds)]
+def _cap(affordable: float, rate: float, n_trials: float, highest: int) -> int:
+    enough = min(CAP_TIMES_RATE / rate, affordable / min(FEWEST_TRIALS, n_trials))
+    return min(highest, max(LEAST_ROUNDS, int(max(enough, affordable / min(FEWEST_TRIALS + 1, n_trials)))))
 
 
-def _reason(per_round: float, timeout: float, all_folds: int, folds: int, cap: int | None, floor: float | None) -> str:
-    given_up = []
-    if folds < all_folds:
-        given_up.append("a hold-out" if folds == 1 else f"{folds} of {all_folds} folds")
-    if cap is not None and floor is not None:
-        given_up.append(f"at most {cap} rounds, learning rate at least {floor:.2g}")
-    if not given_up:
+def _folds(folds: int, n_folds: int) -> str:
+    if folds == n_folds:
         return ""
-    return f"{', '.join(given_up)}: {per_round * 1000:.0f} ms a round on one fold, {timeout:.0f} s"
+    return "a hold-out" if folds == 1 else f"{folds} of {n_folds} folds"
+
+
+def _reason(per_round: float, timeout: float, given_up: Sequence[str]) -> str:
+    words, milliseconds = ", ".join(word for word in given_up if word), per_round * 1000
+    exact = f"{milliseconds:.{0 if milliseconds >= 10 else 1}f}"
+    return f"{words}: {exact} ms a round on one fold, {timeout:.0f} s" if words else ""

@@ -3,9 +3,11 @@
 It is plain JSON, in each logged model at ``data/model/recipe.json``. Its keys:
 
 =====================================  ==================================================================
-``schema``                             Version of this format, 1.
+``schema``                             Version of this format: 2 with ``more``, otherwise 1.
 ``family``, ``params``, ``rounds``     Keyword arguments of the library's scikit-learn class (``n_estimators``
                                        among them); the number of boosting rounds once more.
+``more``                               Of a mean of several models: ``params``, ``rounds`` and ``seed`` of each
+                                       further one. Missing for a single model.
 ``task``, ``classes``                  What is predicted; labels in the order of their codes.
 ``loss``, ``metric``, ``direction``    What the booster trains on; what it was tuned by, and which way.
 ``seed``, ``study_seed``, ``threads``  Of the booster that was fitted on all rows; of the study; its threads.
@@ -26,13 +28,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from gbtune import families
+from gbtune import ensemble, families
 from gbtune.columns import Column, Factor, Unreadable, as_table, read_column, text_of
 from gbtune.data import Dataset
 from gbtune.encoding import Encoder
@@ -42,7 +44,7 @@ from gbtune.records import Folds
 if TYPE_CHECKING:
     from gbtune.evaluation import Evaluator
 
-SCHEMA = 1
+SCHEMA = 2
 ROUNDS = "n_estimators"
 RecipeDict = Mapping[str, Any]
 _NEEDED = (
@@ -52,7 +54,14 @@ _NEEDED = (
 
 
 def describe_recipe(
-    evaluator: Evaluator, params: Mapping[str, Any], *, study_seed: int, seed: int, threads: int, versions: Any
+    evaluator: Evaluator,
+    params: Mapping[str, Any],
+    *,
+    study_seed: int,
+    seed: int,
+    threads: int,
+    versions: Any,
+    more: Sequence[tuple[Mapping[str, Any], int]] = (),
 ) -> dict[str, Any]:
     """Return the recipe of a model that was fitted on all rows.
 
@@ -68,6 +77,8 @@ def describe_recipe(
         Of the booster: sums of floats depend on them in some libraries.
     versions : mapping of str to str
         Of the libraries.
+    more : sequence of (params, seed), default ()
+        Of further models: what was fitted is the mean of all.
 
     Returns
     -------
@@ -76,11 +87,17 @@ def describe_recipe(
     """
     data, folds = evaluator.data, evaluator.folds
     weight = data.sample_weight
+    default_rounds = evaluator.family.default_rounds
+    others = [
+        {"params": dict(other), "rounds": other.get(ROUNDS, default_rounds), "seed": its_seed}
+        for other, its_seed in more
+    ]
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA if others else 1,
         "family": evaluator.family.name,
         "params": dict(params),
-        "rounds": params.get(ROUNDS, evaluator.family.default_rounds),
+        "rounds": params.get(ROUNDS, default_rounds),
+        **({"more": others} if others else {}),
         "task": data.task,
         "classes": list(data.classes),
         "loss": evaluator.loss,
@@ -140,7 +157,7 @@ def fit_again(recipe: RecipeDict, X: Any, y: Any, *, sample_weight: Any = None) 
     Returns
     -------
     estimator : object
-        The library's own scikit-learn estimator; its classes are codes.
+        The library's own scikit-learn estimator, or the mean of several (`gbtune.ensemble`); its classes are codes.
     encoder : Encoder
         Gives it X: ``estimator.predict(encoder.encode(X))``.
 
@@ -173,15 +190,32 @@ def fit_again(recipe: RecipeDict, X: Any, y: Any, *, sample_weight: Any = None) 
         )
     data = read_data(recipe, X, y, sample_weight=sample_weight)
     family = families.get(recipe["family"])
-    estimator = family.fit(
-        data,
-        tree_params(recipe),
-        rounds_of(recipe),
-        recipe["seed"],
-        loss=recipe["loss"],
-        threads=recipe.get("threads", 1),
-    )
-    return estimator, data.encoder
+    prepared = family.prepare(data, Folds((), "none", data.n_rows), recipe["loss"], threads=recipe.get("threads", 1))
+    fitted = [
+        family.fit(
+            data,
+            tree_params(member),
+            rounds_of(member),
+            member["seed"],
+            loss=recipe["loss"],
+            threads=recipe.get("threads", 1),
+            prepared=prepared,
+        )
+        for member in members_of(recipe)
+    ]
+    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), data.encoder
+
+
+def members_of(recipe: RecipeDict) -> list[RecipeDict]:
+    """Return the models that a recipe's model is the mean of, each with ``params``, ``rounds`` and ``seed``.
+
+    Examples
+    --------
+    >>> from gbtune.recipe import members_of, rounds_of
+    >>> [rounds_of(member) for member in members_of({"params": {}, "rounds": 9, "more": [{"params": {}, "rounds": 7}]})]
+    [9, 7]
+    """
+    return [recipe, *recipe.get("more", ())]
 
 
 def tree_params(recipe: RecipeDict) -> dict[str, Any]:

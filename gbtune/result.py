@@ -14,11 +14,11 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 
-from gbtune import families
+from gbtune import ensemble, families
 from gbtune.display import Frame, in_notebook, open_in_browser, show_in_notebook
 from gbtune.encoding import Encoded, Encoder
 from gbtune.errors import InvalidArgument
-from gbtune.facts import collect_facts, read_records
+from gbtune.facts import collect_facts, read_records, stored_final_model
 from gbtune.records import Receipt, StudyRecord, TrialRecord
 from gbtune.report import render_report
 from gbtune.storage import journal
@@ -40,8 +40,9 @@ class TuningResult:
     study : optuna.Study
         The finished study.
     model : object
-        The library's ordinary scikit-learn estimator, fitted on all encoded rows with `best_params`. Its classes
-        are integer codes; `predict` gives labels.
+        Fitted on all encoded rows: the library's ordinary scikit-learn estimator with `best_params`, or scikit-learn's
+        ``VotingClassifier`` or ``VotingRegressor`` over those of the `members`. Its classes are integer codes;
+        `predict` gives labels.
     encoder : Encoder
         Turns X into what `model` takes.
     seconds : float
@@ -105,6 +106,15 @@ class TuningResult:
         best = self.facts.best
         assert best is not None  # a result exists only after a trial completed
         return best
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Numbers of the trials whose configurations `model` was fitted with, the best first; one for a single model.
+
+        The library's own estimators are ``gbtune.ensemble.members(result.model)``, in the same order.
+        """
+        final = stored_final_model(self.study)
+        return (self.best_trial.number,) if final is None else final.trials
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -305,7 +315,7 @@ class TuningResult:
             raise InvalidArgument(f"save needs an empty folder, {path} has files in it. Choose another one.")
         record = self.record
         family = families.get(record.family)
-        family.save(self.model, path / family.model_file)
+        files = ensemble.save(family, self.model, path)
         with quiet_optuna():
             copy = optuna.create_study(
                 study_name=self.study.study_name, storage=journal(path / _STUDY_FILE), direction=self.study.direction
@@ -322,6 +332,7 @@ class TuningResult:
             "receipt": dataclasses.asdict(self.receipt),
             "warnings": self.warnings,
             "columns": self.encoder.to_dict(),
+            "files": files,
         }
         (path / "result.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         return path
@@ -341,12 +352,12 @@ class TuningResult:
         about = json.loads((path / "result.json").read_text(encoding="utf-8"))
         if about["format"] > _FORMAT:
             raise InvalidArgument(f"{path} was saved by a newer gbtune (format {about['format']}). Upgrade gbtune.")
-        family = families.get(about["family"])
+        family, encoder = families.get(about["family"]), Encoder.from_dict(about["columns"])
         receipt = {**about["receipt"], "problems": tuple(about["receipt"]["problems"])}
         return cls(
             optuna.load_study(study_name=about["study"], storage=journal(path / _STUDY_FILE)),
-            family.load(path / family.model_file, about["task"]),
-            Encoder.from_dict(about["columns"]),
+            ensemble.load(family, path, about.get("files") or [family.model_file], about["task"], len(encoder.classes)),
+            encoder,
             seconds=about["seconds"],
             receipt=Receipt(**receipt),
             warnings=tuple(about["warnings"]),

@@ -13,8 +13,9 @@ from gbtune.diagnostics import DIAGNOSTICS_KEY, MAX_SECONDS, Diagnostics, diagno
 from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Rounds
 from gbtune.facts import best_record, read_records
+from gbtune.final_model import booster_params
 from gbtune.held_out import BestHeldOut, HeldOut
-from gbtune.objective import ROUNDS, Objective
+from gbtune.objective import Objective
 from gbtune.records import StudyRecord, TrialRecord
 from gbtune.study import Clock
 
@@ -68,7 +69,7 @@ class Review:
                 interrupted=self.clock.reason_to_stop,
             )
 
-    def store(self, best: TrialRecord, model: Any, seconds: float) -> None:
+    def store(self, best: TrialRecord, importances: Any, seconds: float) -> None:
         """Store what the best trial's predictions show. It is for people: where it fails, that is what they read.
 
         Nothing that breaks here, the storage included, costs the model.
@@ -77,8 +78,8 @@ class Review:
         ----------
         best : TrialRecord
             The best trial.
-        model : object
-            The final model, for the importances of its columns.
+        importances : array-like of shape (n_features,) or None
+            Of the columns, in the final model.
         seconds : float
             What fitting it took.
 
@@ -88,7 +89,7 @@ class Review:
             If nothing could be stored.
         """
         try:
-            found = dataclasses.replace(self._found(best, model), refit_seconds=round(seconds, 3))
+            found = dataclasses.replace(self._found(best, importances), refit_seconds=round(seconds, 3))
             self.study.set_user_attr(DIAGNOSTICS_KEY, found.to_json())
         except Exception as error:
             warnings.warn(
@@ -98,11 +99,10 @@ class Review:
                 stacklevel=2,
             )
 
-    def _found(self, best: TrialRecord, model: Any) -> Diagnostics:
+    def _found(self, best: TrialRecord, importances: Any) -> Diagnostics:
         objective, kept = self.objective, self._predictions(best)
         found = stored_diagnostics(self.study, best)
         if kept is not None:
-            importances = getattr(model, "feature_importances_", None)
             try:
                 folds, seconds = objective.evaluator.folds, self.seconds_to_look
                 found = diagnose(best, kept, objective.data, folds, objective.metric, importances, seconds=seconds)
@@ -113,12 +113,13 @@ class Review:
 
     @property
     def seconds_to_look(self) -> float:
-        """Half of what is left, for the rest is written afterwards, and at least half a percent of the whole time."""
+        """What is left before the writing, and at least half a percent of the whole time."""
         timeout = self.clock.timeout
         if timeout is None:
             return MAX_SECONDS
-        left = timeout - self.clock.elapsed  # not `Clock.left`: what was reserved for the refit is spent by now
-        return min(MAX_SECONDS, max(left / 2, timeout / 200))
+        # not `Clock.left`: what was reserved for the refit is spent by now
+        left = timeout - self.clock.elapsed - self.clock.writing
+        return min(MAX_SECONDS, max(left, timeout / 200))
 
     def _predictions(self, best: TrialRecord) -> HeldOut | None:
         kept = self.objective.evaluator.held_out
@@ -131,8 +132,3 @@ class Review:
             "The best trial was evaluated by an earlier run or by another process, and no time was left to evaluate "
             "it again. Continue the study with more time: tune(..., study=...)."
         )
-
-
-def booster_params(record: TrialRecord) -> dict[str, Any]:
-    """Return a trial's parameters without the number of rounds, which boosters are told apart."""
-    return {name: value for name, value in record.params.items() if name != ROUNDS}

@@ -24,7 +24,7 @@ from gbtune.leases import OWNER_KEY, Lease, same_machine
 from gbtune.objective import BASELINE, KIND_KEY, PROVENANCE_KEY, Objective, Proposal
 from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, TrialRecord
-from gbtune.slots import POINT_KEY, SLOT_KEY, Slots, generation_end, record_of, slot_of
+from gbtune.slots import ALONE_KEY, POINT_KEY, SLOT_KEY, Slots, generation_end, record_of, slot_of
 from gbtune.storage import study_lock, writing
 from gbtune.study import Clock, Failures, Point
 
@@ -84,7 +84,9 @@ class Runner:
         on_trial: Callable[[TrialRecord, bool], None] = lambda record, mine: None,
     ) -> None:
         self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
-        self.points, self.exhaustive = list(points), exhaustive
+        self.exhaustive = exhaustive
+        self._keys = {point.key: point for point in points}  # JSON: not to be made for each trial again
+        self._unevaluated = list(self._keys)[::-1]  # the next one last
         self.n_trials, self.generations, self.workers, self.fold_workers = n_trials, generations, n_jobs, 1
         if generations and protocol_of(study.pruner).schedule == "rounds":
             # Such pruners look at running trials too: one trial at a time, its folds side by side.
@@ -184,8 +186,8 @@ class Runner:
         living = self.lease.living()
         # Several processes on one machine share its cores.
         self._sharing = max(1, sum(same_machine(lease) for lease in living.values()))
-        running = [trial for trial in self.slots.held.values() if not trial.state.is_finished()]
-        return [t for t in running if t.number not in self.open and t.user_attrs.get(OWNER_KEY) not in living]
+        mine = self.open
+        return [t for t in self.slots.running if t.number not in mine and t.user_attrs.get(OWNER_KEY) not in living]
 
     def _mark_killed(self, trial: FrozenTrial) -> None:
         kind, now = trial.user_attrs.get(KIND_KEY, "sampled"), time.time_ns() // 1_000_000
@@ -253,9 +255,7 @@ class Runner:
         """Slots there are in all."""
         if not self.exhaustive:
             return float("inf") if self.n_trials is None else self.n_trials
-        keys = {point.key for point in self.points}
-        others = [trial for trial in self.slots.held.values() if trial.user_attrs.get(POINT_KEY) not in keys]
-        points = len(self.points) + len(others) + len(self.slots.waiting)
+        points = len(self._keys) + self.slots.others(self._keys.keys()) + len(self.slots.waiting)
         return points if self.n_trials is None else min(points, self.n_trials)
 
     # -- one trial ------------------------------------------------------------------------------------------
@@ -263,6 +263,8 @@ class Runner:
     def _ask(self, slot: int) -> None:
         """Ask for the trial of a slot and start it. The lock is held: nobody else asks."""
         attributes: dict[str, Any] = {SLOT_KEY: slot, OWNER_KEY: self.lease.owner}
+        if not self.generations:
+            attributes[ALONE_KEY] = True
         again = self._again(slot)
         # What the study's owner enqueued comes before all but a slot that was begun: Optuna hands it out.
         enqueued = again is None and bool(self.slots.waiting)
@@ -315,10 +317,11 @@ class Runner:
 
     def _next_point(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return parameters and attributes of the next prescribed point; nothing at all: it is the sampler's turn."""
-        taken = self.slots.points_taken()
-        for point in self.points:
-            if point.key not in taken:
-                return dict(point.params), point.user_attrs, {}
+        while self._unevaluated and self.slots.has_evaluated(self._unevaluated[-1]):
+            self._unevaluated.pop()
+        for key in reversed(self._unevaluated):
+            if not self.slots.is_taken(key):
+                return dict(self._keys[key].params), self._keys[key].user_attrs, {}
         return {}, {}, {}
 
     def _is_whole(self, trial: FrozenTrial) -> bool:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable
+import functools
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import optuna
@@ -26,6 +28,8 @@ from gbtune.views import StudyView
 SLOT_KEY = "gbtune:slot"
 POINT_KEY = "gbtune:point"
 """Key of the prescribed point (baseline, portfolio entry, grid cell) that a trial evaluates."""
+ALONE_KEY = "gbtune:alone"
+"""Set on a trial that was asked for without waiting for its generation: it sees all that was told before it."""
 FIRST_GENERATION, GENERATION = 4, 8
 """Small at first, so that racing starts after the fewest complete trials; later wide enough for eight cores."""
 CUT = ("interrupt", "deadline", "failure", "killed")
@@ -66,7 +70,13 @@ def generation_end(slot: int, pruner: optuna.pruners.BasePruner) -> int:
 def record_of(trial: FrozenTrial) -> TrialRecord | None:
     """Return the record in a trial; None if there is none."""
     text = trial.user_attrs.get(TRIAL_KEY)
-    return None if text is None else TrialRecord.from_json(text)
+    return None if text is None else _parsed(text)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> TrialRecord:
+    """Return a record. The runner looks at one several times in a row, and its curves take a while to read."""
+    return TrialRecord.from_json(text)
 
 
 def is_cut(record: TrialRecord) -> bool:
@@ -85,8 +95,8 @@ class Slots:
 
     Attributes
     ----------
-    held : dict of int to FrozenTrial
-        Slot to the trial that fills it: finished, or running.
+    held : mapping of int to FrozenTrial
+        Slot to the trial that fills it: running, or finished.
     cut : dict of int to FrozenTrial
         Slots that are free again, to the trial that was cut off.
     waiting : list of FrozenTrial
@@ -94,15 +104,30 @@ class Slots:
     """
 
     study: optuna.Study
-    held: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
     cut: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
     waiting: list[FrozenTrial] = dataclasses.field(default_factory=list)
+    _running: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
+    _filled: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)  # only grows
+    _points: set[str] = dataclasses.field(default_factory=set)  # of those
     _finished: dict[int, FrozenTrial] = dataclasses.field(default_factory=dict)
     _first: int = 0
     _final: int = 0  # trials before this number are finished and known
 
+    @property
+    def held(self) -> Mapping[int, FrozenTrial]:
+        """Slot to the trial that fills it."""
+        return ChainMap(self._running, self._filled)
+
+    @property
+    def running(self) -> list[FrozenTrial]:
+        """The trials that fill a slot and have not finished."""
+        return list(self._running.values())
+
     def read(self) -> list[FrozenTrial]:
-        """Look again; return the trials that have finished since the last time, in the order of slots."""
+        """Look again; return the trials that have finished since the last time, in the order of slots.
+
+        It costs what has changed, not what there is: it is done several times per trial.
+        """
         trials = self.study.get_trials(deepcopy=False)
         news, running = [], []
         self.waiting = []
@@ -118,20 +143,20 @@ class Slots:
                 running.append(trial)
         while self._final < len(trials) and self._final in self._finished:
             self._final += 1
-        self.held = {slot: trial for slot, trial in self.held.items() if trial.state.is_finished()}
-        self.held |= {slot_of(trial): trial for trial in running}
-        for slot in self.held:
-            self.cut.pop(slot, None)
+        self._running = {slot_of(trial): trial for trial in running}
+        self.cut = {slot: trial for slot, trial in self.cut.items() if self.free([slot])}
         return sorted(news, key=lambda trial: (slot_of(trial), trial.number))
 
     def _settle(self, trial: FrozenTrial) -> None:
-        slot, holder = slot_of(trial), self.held.get(slot_of(trial))
-        if holder is not None and holder.state.is_finished():
+        slot = slot_of(trial)
+        if slot in self._filled:
             return  # another trial has filled it
         if self._is_cut(trial):
             self.cut[slot] = trial
-        else:
-            self.held[slot] = trial
+            return
+        self._filled[slot] = trial
+        if POINT_KEY in trial.user_attrs:
+            self._points.add(trial.user_attrs[POINT_KEY])
 
     @staticmethod
     def _is_cut(trial: FrozenTrial) -> bool:
@@ -145,17 +170,26 @@ class Slots:
 
     def free(self, slots: Iterable[int]) -> list[int]:
         """Return those of the slots that no trial fills."""
-        return [slot for slot in slots if slot not in self.held]
+        return [slot for slot in slots if slot not in self._filled and slot not in self._running]
 
     def first_open(self) -> int:
         """Return the lowest slot whose trial has not finished."""
-        while self._first in self.held and self.held[self._first].state.is_finished():
+        while self._first in self._filled:
             self._first += 1
         return self._first
 
-    def points_taken(self) -> set[str]:
-        """Return the keys of the points that a trial evaluates or has evaluated."""
-        return {trial.user_attrs[POINT_KEY] for trial in self.held.values() if POINT_KEY in trial.user_attrs}
+    def has_evaluated(self, point: str) -> bool:
+        """Return whether a trial has evaluated the point of a key."""
+        return point in self._points
+
+    def is_taken(self, point: str) -> bool:
+        """Return whether a trial evaluates, or has evaluated, the point of a key."""
+        return point in self._points or any(trial.user_attrs.get(POINT_KEY) == point for trial in self.running)
+
+    def others(self, points: Set[str]) -> int:
+        """Return how many slots something else fills than the points of these keys."""
+        running = sum(trial.user_attrs.get(POINT_KEY) in points for trial in self.running)
+        return len(self._running) + len(self._filled) - len(self._points & points) - running
 
 
 def in_slot_order(
@@ -170,7 +204,7 @@ def in_slot_order(
     trial : FrozenTrial
         Running.
     in_generations : bool, default True
-        Show what was told of the trial's own generation as still running.
+        Show what was told of the trial's own generation as still running, unless it was asked for alone.
 
     Returns
     -------
@@ -180,6 +214,7 @@ def in_slot_order(
     if SLOT_KEY not in trial.user_attrs:
         return study, trial
     slot = slot_of(trial)
+    in_generations = in_generations and ALONE_KEY not in trial.user_attrs
     start = generation_start(slot, study.pruner) if in_generations else slot
     trials = study.get_trials(deepcopy=False)
     # Numbers and slots part at the first interruption, for good.

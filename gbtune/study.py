@@ -64,8 +64,8 @@ class Clock:
 
     def __init__(self, timeout: float | None, started: float | None = None) -> None:
         self.started, self.timeout = time.monotonic() if started is None else started, timeout
-        self.reserved = 0.0
-        """Seconds at the end that belong to the refit."""
+        self.reserved = self.writing = 0.0
+        """Seconds at the end that belong to the refit and to writing; those of them that belong to writing."""
         self.interrupt = threading.Event()
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gbtune.ensemble import FinalModel
 from gbtune.errors import InvalidArgument
 from gbtune.records import Direction, StudyRecord, TrialRecord
 
@@ -52,6 +53,8 @@ class SummaryFacts:
         As in `StudyOutcome`.
     diagnostics : Diagnostics or None
         What the best trial's predictions show.
+    final_model : FinalModel or None
+        Which trials' configurations the model was fitted with.
 
     Examples
     --------
@@ -79,6 +82,7 @@ class SummaryFacts:
     registered: str | None = None
     importances: Mapping[str, float] = dataclasses.field(default_factory=dict)
     diagnostics: Diagnostics | None = None
+    final_model: FinalModel | None = None
 
     @property
     def gain(self) -> tuple[float, float | None] | None:
@@ -260,6 +264,8 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
     states = [f"{facts.counts[state]} {state}" for state in STATES if facts.counts.get(state)]
     total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))
+    if facts.final_model is not None and len(facts.final_model.trials) > 1:
+        rows.append(("model", facts.final_model.words))
     if facts.importances:
         rows.append(("mattered", mattered(facts.importances)))
     if facts.run_url or facts.run_id:

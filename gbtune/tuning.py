@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -13,24 +12,22 @@ from typing import Any, Literal
 import optuna
 
 from gbtune.earlier import Source
-from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
+from gbtune.ending import Ending
+from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Evaluator, Rounds
-from gbtune.facts import ReadStudy, best_record, collect_facts, read_records
+from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
-from gbtune.outcome import bundle_model, describe_outcome
 from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
-from gbtune.records import STUDY_KEY, Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.records import STUDY_KEY, StudyRecord, TrialRecord
 from gbtune.report import warm_up
 from gbtune.result import TuningResult
-from gbtune.review import Review, booster_params
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
-from gbtune.seeds import seed as derive_seed
 from gbtune.slots import Slots, is_cut
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
@@ -40,11 +37,7 @@ from gbtune.summary import plural
 from gbtune.tracking import Tracker
 from gbtune.warm_start import as_points, extended, kept_configurations, remarks
 
-PARALLEL_REFIT_CELLS = 2_000_000
-"""From so many cells on, the refit uses all cores; below, threads cost more than they bring."""
 Isolation = Literal["thread", "process"]
-WRITING_SECONDS = 4.0
-"""Reserved for model and report when trials are tracked: mostly MLflow's imports, overlapped with the trials."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +79,8 @@ class Tuning:
         Whose configurations come first.
     call : str, optional
         The Python call that finds the same again.
+    ensemble : int, optional
+        Of how many configurations the final model is the mean. None: gbtune's choice.
     register : str, optional
         Name in the model registry.
     promote : bool, default True
@@ -106,19 +101,27 @@ class Tuning:
         name: str,
         warm_start: Sequence[Source] = (),
         call: str = "",
+        ensemble: int | None = None,
         register: str | None = None,
         promote: bool = True,
         progress: bool = True,
     ) -> None:
         self.objective, self.study, self.sampling, self.budget = objective, study, sampling, budget
-        self.tracker, self.register, self.promote, self.progress = tracker, register, promote, progress
+        self.tracker, self.progress = tracker, progress
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self.workers = 1
-        self._warned, self.review = False, Review(objective, study, clock)
+        self._warned = False
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
-        data = objective.data
-        large = data.n_rows * data.n_columns >= PARALLEL_REFIT_CELLS
-        self.refit_threads = budget.n_jobs if large else 1
+        self.ending = Ending(
+            objective,
+            study,
+            tracker,
+            clock,
+            n_jobs=budget.n_jobs,
+            ensemble=ensemble,
+            register=register,
+            promote=promote,
+        )
 
     def run(self, *, may_drop_folds: bool, example: Any) -> TuningResult:
         """Plan, search, refit, write.
@@ -148,25 +151,18 @@ class Tuning:
                 self.tracker.study_started(record)
             try:
                 self._search(record)
-                records = read_records(self.study)[1]
-                best = best_record(record, records)
-                if best is None:
-                    raise self._nothing_completed(records)
-                started = time.perf_counter()
-                model = self._refit(best)
-                self.review.store(best, model, time.perf_counter() - started)
+                model = self.ending.fit(record, self.plan)
             except BaseException:
-                self._finish("interrupted" if self.clock.interrupt.is_set() else "failed", None, None)
+                self.ending.tell("interrupted" if self.clock.interrupt.is_set() else "failed", None, None)
                 raise
-            state = "interrupted" if self.clock.interrupt.is_set() else "complete"
-            receipt = self._finish(state, model, example)
+            receipt = self.ending.tell("interrupted" if self.clock.interrupt.is_set() else "complete", model, example)
         return TuningResult(self.study, model, self.objective.data.encoder, seconds=self.clock.elapsed, receipt=receipt)
 
     # -- before the first trial -----------------------------------------------------------------------------
 
     def _plan(self, before: StudyRecord | None, may_drop_folds: bool) -> None:
         objective = self.objective
-        self.clock.reserved = self._writing_seconds()
+        self.ending.reserve()
         if before is not None:  # trials of one study are compared: they keep to one plan
             rounds = objective.evaluator.rounds
             # The plan that set a cap set a floor too; another cap is that of another space.
@@ -176,8 +172,10 @@ class Tuning:
         else:
             self.plan = make_plan(
                 objective.evaluator,
+                objective.space,
                 timeout=self.clock.left,
                 n_jobs=self.budget.n_jobs,
+                n_trials=None if self.sampling.exhaustive else self.budget.n_trials,
                 may_drop_folds=may_drop_folds,
                 seed=objective.study_seed,
                 interrupted=self.clock.reason_to_stop,
@@ -185,10 +183,9 @@ class Tuning:
         # The cells of a grid are what they are: no floor for them.
         floor = None if self.sampling.exhaustive else self.plan.lowest_learning_rate
         objective.limit(self.plan.n_folds, self.plan.rounds, floor)
-        self._reserve(self.plan.seconds_per_round or 0.0, objective.baseline_rounds)
-        best = None if before is None else best_record(before, read_records(self.study)[1])
-        if best is not None:
-            self._reserve(_seconds_per_round(best), best.rounds)
+        self.ending.reserve((self.plan.seconds_per_round or 0.0) * objective.baseline_rounds)
+        if before is not None:
+            self.ending.note(before, read_records(self.study)[1])
 
     def _check(self, before: StudyRecord) -> None:
         """Refuse a study that tuned something else: its trials could not be compared."""
@@ -281,13 +278,12 @@ class Tuning:
                         threading.Thread(target=warm_up, daemon=True).start()
                 if trial.state == "complete":
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
-                if best_so_far is not None:
-                    self._reserve(_seconds_per_round(best_so_far), best_so_far.rounds)
+                self.ending.note(record, [trial])
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
             self.workers = workers = self._arrange(self.objective.evaluator)
-            self.review.keep_predictions()
+            self.ending.review.keep_predictions()
             with self._somewhere(workers):
                 runner = Runner(
                     self.study,
@@ -296,12 +292,12 @@ class Tuning:
                     self.clock,
                     n_trials=budget.n_trials,
                     n_jobs=workers,
-                    generations=self.objective.seed is not None,
+                    generations=self._in_generations,
                     exhaustive=self.sampling.exhaustive,
                     on_trial=on_trial,
                 )
                 runner.run()
-                self.review.predict_again(record)
+                self.ending.review.predict_again(record)
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""
@@ -313,13 +309,24 @@ class Tuning:
             warnings.warn(warning, GbtuneWarning, stacklevel=4)
         return workers
 
+    @property
+    def _in_generations(self) -> bool:
+        """Whether trials are asked in generations: the same for any number of cores, at the price of waiting.
+
+        A study that time alone ends differs from run to run anyway. There a worker asks as soon as it is free, unless
+        the pruner looks at running trials.
+        """
+        ends_by_time = self.budget.n_trials is None and not self.sampling.exhaustive
+        by_rounds = protocol_of(self.study.pruner).schedule == "rounds"
+        return self.objective.seed is not None and (by_rounds or not ends_by_time)
+
     @contextlib.contextmanager
     def _somewhere(self, workers: int) -> Iterator[None]:
         """Evaluate in processes, if asked for, as long as this lasts."""
         if self.budget.isolation == "thread":
             yield
             return
-        by_rounds = protocol_of(self.study.pruner).schedule == "rounds" and self.objective.seed is not None
+        by_rounds = protocol_of(self.study.pruner).schedule == "rounds" and self._in_generations
         with ProcessEvaluator(self.objective.evaluator, 1 if by_rounds else workers) as pool:
             pool.start()
             self.objective.elsewhere = pool.evaluate
@@ -366,73 +373,3 @@ class Tuning:
         if record.plan:
             lines.append(f"gbtune: to fit the time, {record.plan}")
         return lines + [f"gbtune: {note}" for note in self.objective.data.notes]
-
-    # -- after the last trial -------------------------------------------------------------------------------
-
-    def _refit(self, best: TrialRecord) -> Any:
-        return self.objective.family.fit(
-            self.objective.data,
-            booster_params(best),
-            best.rounds,
-            derive_seed(self.objective.study_seed, "booster"),
-            loss=self.objective.evaluator.loss,
-            threads=self.refit_threads,
-            prepared=self.objective.evaluator.prepared,
-        )
-
-    def _finish(self, state: Any, model: Any, example: Any) -> Receipt:
-        """Tell the tracker the end. A report or tracker that breaks costs no model: it is a warning."""
-        if self.tracker is None:
-            return Receipt()
-        try:
-            with study_lock(self.study, "finish"):  # processes that share a study write its results one by one
-                return self.tracker.study_finished(self._outcome(state, model, example))
-        except Exception as error:
-            problem = f"The end of the study was not tracked ({type(error).__name__}: {error})."
-            warnings.warn(problem, GbtuneWarning, stacklevel=2)
-            return Receipt(problems=(problem,))
-
-    def _outcome(self, state: Any, model: Any, example: Any) -> StudyOutcome:
-        study = ReadStudy(self.study)
-        facts = collect_facts(study, seconds=self.clock.elapsed)
-        bundle = None
-        if model is not None:
-            bundle = bundle_model(self.objective, model, example, facts.best_params, threads=self.refit_threads)
-        return describe_outcome(study, state, model=bundle, register=self.register, promote=self.promote, facts=facts)
-
-    # -- time -----------------------------------------------------------------------------------------------
-
-    def _writing_seconds(self) -> float:
-        """Seconds to keep for writing; never more than a tenth of the time."""
-        wanted = WRITING_SECONDS if self.tracker is not None else 0.5
-        return wanted if self.budget.timeout is None else min(wanted, 0.1 * self.budget.timeout)
-
-    def _reserve(self, seconds_per_round: float, rounds: int) -> None:
-        """Keep the time that the refit will take: all rows, on the refit's threads."""
-        train = self.objective.evaluator.folds.splits[0][0]
-        larger = self.objective.data.n_rows / len(train)
-        speed = 1 + 0.6 * (self.refit_threads - 1)
-        refit = seconds_per_round * rounds * larger / speed
-        self.clock.reserved = refit + self._writing_seconds()
-
-    def _nothing_completed(self, records: list[TrialRecord]) -> BaseException:
-        if self.clock.interrupt.is_set():
-            return KeyboardInterrupt()
-        errors = [record.error for record in records if record.error]
-        if errors:
-            return StudyFailed(f"No trial completed; the first error was:\n{errors[0]}")
-        if self.budget.timeout is None:
-            return StudyFailed(f"No trial completed: all {len(records)} were pruned. Choose a milder pruner.")
-        evaluator = self.objective.evaluator
-        rounds = self.objective.baseline_rounds
-        needed = self.clock.elapsed + (self.plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + 1.5)
-        return BudgetTooSmall(
-            f"Not even the library's default model was evaluated within timeout={self.budget.timeout:g} s: it needs "
-            f"about {needed:.0f} s on {len(evaluator.folds)} fold(s) of these {self.objective.data.n_rows:,} rows. "
-            "Raise timeout, use fewer rows, or a hold-out (cv=0.2)."
-        )
-
-
-def _seconds_per_round(record: TrialRecord) -> float:
-    grown = sum(record.rounds_grown)
-    return record.seconds.get("train", 0.0) / grown if grown else 0.0

@@ -187,6 +187,17 @@ def test_groups_that_cannot_be_used_are_refused(groups, message):
         Dataset.from_arrays(X4, [0, 1, 0, 1], groups=groups)
 
 
+def test_a_y_that_single_precision_cannot_hold_is_refused_and_one_that_it_rounds_is_warned_about():
+    spread = np.linspace(-2, 2, 30)
+    with pytest.raises(
+        InvalidData, match=r"near 1e\+09 are 64 apart, and the standard deviation of y is 1\.19\. Give y -"
+    ):
+        of(1e9 + spread, task="regression")
+    with pytest.warns(GbtuneWarning, match=r"near 5e\+06 are 0\.5 apart"):
+        of(5e6 + spread, task="regression")
+    assert of(5e5 + spread, task="regression").task == of(1e9 * spread, task="regression").task == "regression"
+
+
 def test_one_row_is_refused():
     with pytest.raises(InvalidData, match="at least 2 rows"):
         Dataset.from_arrays([[1.0]], [1])

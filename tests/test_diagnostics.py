@@ -448,8 +448,10 @@ def test_a_storage_that_fails_at_the_end_costs_no_model(wine: Data, monkeypatch)
     assert len(result.predict(wine[0])) == len(wine[1])
 
 
-@pytest.mark.parametrize(("timeout", "seconds"), [(None, 5), (1000.0, 5), (6.0, 2), (1.0, 0.005)])
-def test_diagnostics_take_at_most_half_of_the_time_that_is_left(timeout, seconds, wine: Data, monkeypatch):
+@pytest.mark.parametrize(("timeout", "seconds"), [(None, 5), (1000.0, 5), (6.0, 3), (1.0, 0.005)])
+def test_diagnostics_take_what_is_left_before_the_writing(timeout, seconds, wine: Data, monkeypatch):
     monkeypatch.setattr(Clock, "elapsed", 2.0)
-    review = Review(gbtune.Objective("lightgbm", *wine, cv=3), optuna.create_study(), Clock(timeout))
+    clock = Clock(timeout)
+    clock.writing = 1.0
+    review = Review(gbtune.Objective("lightgbm", *wine, cv=3), optuna.create_study(), clock)
     assert review.seconds_to_look == seconds

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from stub import stub_objective
+from typing import Any
 
+import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import TimeSeriesSplit
+from stub import SPACE, stub_objective
+
+import gbtune
 from gbtune import planning
 from gbtune.evaluation import Rounds
-from gbtune.planning import make_plan, probe
+from gbtune.planning import RATES, make_plan, probe, slowest_rate
+from gbtune.spaces import SearchSpace
 
 
 @pytest.fixture
@@ -18,9 +24,26 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def plan_for(timeout: float | None, *, n_jobs: int = 2, may_drop_folds: bool = True, cv: int = 5) -> planning.Plan:
-    evaluator = stub_objective(cv=cv).evaluator.limited(cv, Rounds(3000))
-    return make_plan(evaluator, timeout=timeout, n_jobs=n_jobs, may_drop_folds=may_drop_folds, seed=0)
+def plan_for(
+    timeout: float | None,
+    *,
+    n_jobs: int = 2,
+    may_drop_folds: bool = True,
+    cv: Any = 5,
+    n_trials: int | None = None,
+    space: SearchSpace | None = None,
+) -> planning.Plan:
+    objective = stub_objective(cv=cv)
+    evaluator = objective.evaluator.limited(len(objective.evaluator.folds), Rounds(3000))
+    return make_plan(
+        evaluator,
+        SearchSpace.load(SPACE) if space is None else space,
+        timeout=timeout,
+        n_jobs=n_jobs,
+        may_drop_folds=may_drop_folds,
+        seed=0,
+        n_trials=n_trials,
+    )
 
 
 def test_without_a_deadline_nothing_is_given_up() -> None:
@@ -29,27 +52,66 @@ def test_without_a_deadline_nothing_is_given_up() -> None:
     assert plan.seconds_per_round is None, "nothing was probed"
 
 
-def test_small_data_keep_all_folds(slow: list[float]) -> None:
-    plan = plan_for(60)
-    assert plan.n_folds == 5 and plan.rounds.cap == 3000 and plan.reason == ""
+def test_with_ample_time_nothing_is_given_up(slow: list[float]) -> None:
+    plan = plan_for(6000)
+    assert plan.n_folds == 5 and plan.rounds.cap == 3000 and plan.lowest_learning_rate is None and plan.reason == ""
 
 
-def test_folds_are_dropped_first_then_rounds(slow: list[float]) -> None:
+def test_slow_rates_are_given_up_first_then_folds_then_rounds(slow: list[float]) -> None:
     kept = []
-    for slow[0] in (0.001, 0.005, 0.015, 0.05, 0.5):
+    for slow[0] in (0.0002, 0.004, 0.015, 0.03, 0.1, 0.5):
         plan = plan_for(60)
-        kept.append((plan.n_folds, plan.rounds.cap))
-    folds, caps = zip(*kept, strict=True)
+        kept.append((plan.lowest_learning_rate or 0.01, plan.n_folds, plan.rounds.cap))
+    rates, folds, caps = zip(*kept, strict=True)
     assert list(folds) == sorted(folds, reverse=True) and set(folds) == {5, 3, 1}
+    assert rates[0] == 0.01 < rates[1] and folds[1] == 5, "slow rates before folds"
     assert list(caps) == sorted(caps, reverse=True) and caps[0] == 3000 and caps[-1] < 300
 
 
-def test_a_round_cap_comes_with_a_floor_on_the_learning_rate_and_a_reason(slow: list[float]) -> None:
+def test_time_that_is_short_goes_into_fewer_trials_and_faster_rates_alike() -> None:
+    """At a quarter of the rounds, half as many trials at twice the rate."""
+    assert [slowest_rate(rounds, 0.001) for rounds in (16_000, 4_000, 1_000, 250)] == [0.0125, 0.025, 0.05, 0.1]
+
+
+def test_no_more_trials_are_wanted_than_were_asked_for(slow: list[float]) -> None:
+    slow[0] = 0.01
+    one, many = plan_for(60, n_trials=2), plan_for(60)
+    assert (one.lowest_learning_rate or 0.01) < (many.lowest_learning_rate or 0.01)
+
+
+def test_a_floor_on_the_learning_rate_is_a_round_number_with_a_reason(slow: list[float]) -> None:
     slow[0] = 0.1
     plan = plan_for(60)
-    assert plan.lowest_learning_rate == pytest.approx(10 / plan.rounds.cap)
+    assert plan.lowest_learning_rate in RATES
     assert "hold-out" in plan.reason and f"at most {plan.rounds.cap} rounds" in plan.reason
+    assert f"learning rate at least {plan.lowest_learning_rate:g}" in plan.reason
     assert "100 ms a round" in plan.reason and "60 s" in plan.reason
+
+
+def test_a_little_noise_of_the_probe_changes_no_floor(slow: list[float]) -> None:
+    floors = set()
+    for slow[0] in (0.0100, 0.0101, 0.0102):
+        floors.add(plan_for(60).lowest_learning_rate)
+    assert len(floors) == 1
+
+
+def test_a_space_without_a_range_of_learning_rates_is_only_capped(slow: list[float]) -> None:
+    slow[0] = 0.1
+    plan = plan_for(60, space=SearchSpace.load(SPACE).fix(learning_rate=0.1))
+    assert plan.rounds.cap < 3000 and f"at most {plan.rounds.cap} rounds" in plan.reason
+    assert "learning rate" not in plan.reason
+
+
+def test_the_floor_leaves_the_upper_half_of_a_range(slow: list[float]) -> None:
+    slow[0] = 5.0
+    space = SearchSpace.load(SPACE).override(learning_rate=(0.01, 0.12))
+    assert plan_for(60, space=space).lowest_learning_rate == pytest.approx(0.06)
+
+
+def test_where_there_is_no_race_folds_cost_more(slow: list[float]) -> None:
+    slow[0] = 0.004
+    raced, not_raced = plan_for(60, may_drop_folds=False), plan_for(60, may_drop_folds=False, cv=TimeSeriesSplit(5))
+    assert (raced.lowest_learning_rate or 0) < (not_raced.lowest_learning_rate or 0)
 
 
 def test_more_cores_keep_more(slow: list[float]) -> None:
@@ -61,6 +123,16 @@ def test_folds_the_user_chose_are_never_dropped(slow: list[float]) -> None:
     slow[0] = 0.5
     plan = plan_for(60, may_drop_folds=False)
     assert plan.n_folds == 5 and plan.rounds.cap < 300
+
+
+def test_slow_entries_of_a_portfolio_are_tried_at_the_floor_with_their_trees_as_they_are() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    objective = gbtune.Objective("lightgbm", X, y, cv=5)
+    before = [objective.space.project(entry.params) for entry in objective.space.portfolio]
+    objective.limit(5, objective.evaluator.rounds, 0.04)
+    after = [objective.space.project(entry.params) for entry in objective.space.portfolio]
+    assert min(point["learning_rate"] for point in before) < 0.01
+    assert after == [{**point, "learning_rate": max(0.04, point["learning_rate"])} for point in before]
 
 
 def test_an_objective_keeps_to_its_limits() -> None:

@@ -141,8 +141,8 @@ def test_weights_that_are_missing_or_too_many_are_refused(diabetes: Frame) -> No
 
 def test_a_recipe_of_old_or_of_tomorrow_is_refused(diabetes: Frame) -> None:
     recipe = recipe_of(*diabetes)
-    with pytest.raises(InvalidArgument, match="schema 2"):
-        fit_again({**recipe, "schema": 2}, *diabetes)
+    with pytest.raises(InvalidArgument, match="schema 3"):
+        fit_again({**recipe, "schema": 3}, *diabetes)
     del recipe["columns"]
     with pytest.raises(InvalidArgument, match="lacks columns"):
         fit_again(recipe, *diabetes)
@@ -290,9 +290,10 @@ def test_a_better_recipe_wins_and_a_tiny_change_does_not(breast_cancer: Frame) -
     assert "better by more than the standard error (5 stratified folds of 569 rows" in found.words
     back = compare(good, crippled, *breast_cancer)
     assert not back.better and back.gain == pytest.approx(-found.gain)
+    assert back.worse and not found.worse and ", worse by more than the standard error" in back.words
     tiny = recipe_of(*breast_cancer, {**GOOD, "learning_rate": 0.1004})
     within = compare(good, tiny, *breast_cancer)
-    assert not within.better and within.gain_se is not None and within.gain_se > 0
+    assert not within.better and not within.worse and within.gain_se is not None and within.gain_se > 0
     assert "not better by more than the standard error" in within.words
 
 

@@ -11,15 +11,19 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from stub import stub_objective
+from sklearn.datasets import load_diabetes
+from stub import SPACE, stub_objective
 
+import gbtune
 from gbtune.errors import InvalidArgument, StudyFailed
 from gbtune.facts import best_record, read_records
 from gbtune.objective import BASELINE, Objective
 from gbtune.pruners import RacingPruner
 from gbtune.records import STUDY_KEY, TrialRecord
 from gbtune.runner import Runner
+from gbtune.slots import ALONE_KEY, SlotSampler
 from gbtune.study import Clock, Point, open_study
+from gbtune.testing.families import StubFamily
 
 START = Point({"learning_rate": 0.1, "split": 0.5}, BASELINE, "library default")
 
@@ -60,6 +64,38 @@ def test_the_study_is_the_same_for_every_number_of_workers(sampler: str) -> None
         found.append([facts(r) for r in run(objective, study, n_trials=40, n_jobs=n_jobs)])
     assert found[0] == found[1] == found[2]
     assert {"complete", "pruned"} <= {state for _, state, *_ in found[0]}
+
+
+class Seeing(optuna.samplers.RandomSampler):
+    """Notes how many finished trials it is shown."""
+
+    seen: list[int] = []
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        self.seen.append(sum(other.state.is_finished() for other in study.get_trials(deepcopy=False)))
+        return {}
+
+
+@pytest.mark.parametrize(("generations", "seen"), [(True, [0] * 3 + [4] * 8 + [12] * 2), (False, list(range(1, 14)))])
+def test_a_trial_is_shown_earlier_generations_or_alone_all_that_was_told(
+    generations: bool, seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Seeing, "seen", [])
+    objective = stub_objective()
+    study = new_study(objective, sampler=SlotSampler(Seeing, study_seed=0))
+    run(objective, study, n_trials=14, n_jobs=1, generations=generations)
+    assert Seeing.seen == seen
+
+
+@pytest.mark.filterwarnings("ignore:timeout=0.3 s was over before")  # on a busy machine
+@pytest.mark.parametrize(
+    ("budget", "alone"), [({"timeout": 0.3}, True), ({"timeout": 60.0, "n_trials": 3}, False), ({"n_trials": 3}, False)]
+)
+def test_only_a_study_that_time_alone_ends_gives_up_generations(budget: dict[str, Any], alone: bool) -> None:
+    X, y = load_diabetes(return_X_y=True)
+    quiet: dict[str, Any] = {"tracking": False, "progress": False, "ensemble": 1}
+    result = gbtune.tune(X[:, :1], y, family=StubFamily(), space=SPACE, **quiet, **budget)
+    assert {ALONE_KEY in trial.user_attrs for trial in result.study.get_trials(deepcopy=False)} == {alone}
 
 
 def test_the_budget_counts_finished_trials_and_leaves_none_waiting() -> None:

@@ -109,7 +109,8 @@ def test_best_params_refit_with_the_librarys_own_class(family_name: str, cancer_
     import lightgbm
     import xgboost
 
-    result = gbtune.tune(*cancer_means, family=family_name, space=quick_space(family_name), n_trials=6, **QUIET)
+    space = quick_space(family_name)
+    result = gbtune.tune(*cancer_means, family=family_name, space=space, n_trials=6, ensemble=1, **QUIET)
     own = {"xgboost": xgboost.XGBClassifier, "lightgbm": lightgbm.LGBMClassifier}[family_name]
     assert isinstance(result.model, own)
     refit = own(**result.best_params).fit(result.encode(cancer_means[0]), cancer_means[1])

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 OnRound = Callable[["FoldFit"], bool]
 """Called after each round with the fit; returns True to stop growing."""
 
+Enough = Callable[[int], bool]
+"""Asked after each round with the number of rounds grown; returns True to stop growing."""
+
 Params = Mapping[str, Any]
 
 
@@ -87,6 +90,8 @@ class Capabilities:
         The library's metric names to ours, e.g. ``{"auc": "roc_auc"}``.
     binning : BinningCosts, optional
         What its binned matrices cost.
+    stoppable : bool, default False
+        `ModelFamily.fit` takes `enough`. Without it a refit that takes longer than thought goes beyond a deadline.
     """
 
     parameters: frozenset[str]
@@ -96,6 +101,7 @@ class Capabilities:
     categories: bool
     native_metrics: Mapping[str, str]
     binning: BinningCosts = BinningCosts()
+    stoppable: bool = False
 
 
 class FoldFit(abc.ABC):
@@ -189,10 +195,12 @@ class ModelFamily(abc.ABC):
         loss: str,
         threads: int = 1,
         prepared: Prepared | None = None,
+        enough: Enough | None = None,
     ) -> Any:
         """Return the library's ordinary scikit-learn estimator, fitted on all rows of `data`.
 
-        Classes are the integer codes of ``data.y``. With `prepared`, its binned matrix is used again.
+        Classes are the integer codes of ``data.y``. With `prepared`, its binned matrix is used again. `enough` is
+        given to a family that is `Capabilities.stoppable`, and ends the training early.
         """
 
     @abc.abstractmethod

@@ -13,6 +13,7 @@ from gbtune.families import schedules
 from gbtune.families.base import (
     BinningCosts,
     Capabilities,
+    Enough,
     FoldFit,
     ModelFamily,
     OnRound,
@@ -65,6 +66,7 @@ class LightGBMFamily(ModelFamily):
         parameters=_TREE_PARAMS | schedules.PARAMETERS,
         losses=frozenset(_LOSSES),
         resumable=True,
+        stoppable=True,
         sparse=True,
         categories=True,
         # One byte; a sample of every column is collected to find the bins, 12 bytes each, partly used again.
@@ -110,14 +112,23 @@ class LightGBMFamily(ModelFamily):
         loss: str,
         threads: int = 1,
         prepared: Prepared | None = None,
+        enough: Enough | None = None,
     ) -> Any:
         """Return a fitted ``LGBMClassifier`` or ``LGBMRegressor``; see `ModelFamily.fit`."""
         lgb = _lightgbm()
         native = _native_params(params, loss, data.n_classes, seed, threads)
         if not (isinstance(prepared, LightGBMPrepared) and prepared.data is data):
             prepared = LightGBMPrepared(data, Folds((), "none", data.n_rows), loss, threads)
-        init, fit = self.estimator_arguments(params)
-        booster = lgb.train(native, prepared.full_dataset(native), rounds, **fit)
+        # Not lgb.train: the caller's autologging, if it is on, would make a run of it.
+        booster, resets = lgb.Booster(native, prepared.full_dataset(native)), _resets(params)
+        for done in range(rounds):
+            _reset_parameters(booster, resets, done)
+            booster.update()
+            if enough is not None and enough(done + 1):
+                rounds = done + 1
+                break
+        booster.model_from_string(booster.model_to_string())  # without what only training needs
+        init, _ = self.estimator_arguments(params)
         estimator = (lgb.LGBMClassifier if data.n_classes else lgb.LGBMRegressor)(
             **init,
             n_estimators=rounds,
@@ -160,7 +171,7 @@ class LightGBMPrepared(Prepared):
     def __init__(self, data: Dataset, folds: Folds, loss: str, threads: int) -> None:
         _lightgbm()  # a missing library is reported before the first trial
         self.data, self.folds, self.loss, self.threads = data, folds, loss, threads
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._full: dict[tuple[Any, ...], Any] = {}
         self._pairs: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
@@ -179,20 +190,21 @@ class LightGBMPrepared(Prepared):
     def full_dataset(self, native: dict[str, Any]) -> Any:
         """Return the constructed Dataset of all rows."""
         key = _data_key(native)
-        if key not in self._full:
-            construction = {
-                **{name: native[name] for name in _DATA_PARAMS if name in native},
-                # Otherwise a trial with a smaller min_child_samples than the first one is refused.
-                "feature_pre_filter": False,
-                "num_threads": self.threads,
-                "verbosity": -1,
-            }
-            self._full[key] = (
-                _lightgbm()
-                .Dataset(self.data.X, self.data.y, weight=self.data.sample_weight, params=construction)
-                .construct()
-            )
-        return self._full[key]
+        with self._lock:
+            if key not in self._full:
+                construction = {
+                    **{name: native[name] for name in _DATA_PARAMS if name in native},
+                    # Otherwise a trial with a smaller min_child_samples than the first one is refused.
+                    "feature_pre_filter": False,
+                    "num_threads": self.threads,
+                    "verbosity": -1,
+                }
+                self._full[key] = (
+                    _lightgbm()
+                    .Dataset(self.data.X, self.data.y, weight=self.data.sample_weight, params=construction)
+                    .construct()
+                )
+            return self._full[key]
 
     def _datasets(self, native: dict[str, Any], fold: int) -> tuple[Any, Any]:
         key = (*_data_key(native), fold)
@@ -237,7 +249,7 @@ class LightGBMFoldFit(FoldFit):
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         _be_quiet(self._prepared.threads)
         while self.rounds < rounds:
-            self._reset_parameters()
+            _reset_parameters(self._booster, self._resets, self.rounds)
             nothing_to_split = self._booster.update()
             if nothing_to_split and self._curve:
                 self._curve.append(self._curve[-1])
@@ -246,13 +258,6 @@ class LightGBMFoldFit(FoldFit):
             self._trees.append(self._booster.current_iteration())
             if on_round is not None and on_round(self):
                 return
-
-    def _reset_parameters(self) -> None:
-        """Set what is another in the coming round: no more than LightGBM's own callback, for a reset draws columns."""
-        values = {name: value(self.rounds) for name, value in self._resets.items()}
-        changed = {name: value for name, value in values.items() if value != self._booster.params.get(name)}
-        if changed:
-            self._booster.reset_parameter(changed)
 
     def predict(self, rounds: int | None = None) -> FloatArray:
         """Predict the validation rows; see `FoldFit.predict`."""
@@ -278,6 +283,14 @@ class LightGBMFoldFit(FoldFit):
 
 def _lightgbm() -> Any:
     return require("lightgbm", needed_for="Tuning LightGBM")
+
+
+def _reset_parameters(booster: Any, resets: Mapping[str, Callable[[int], Any]], done: int) -> None:
+    """Set what is another in the coming round: no more than LightGBM's own callback, for a reset draws columns."""
+    values = {name: value(done) for name, value in resets.items()}
+    changed = {name: value for name, value in values.items() if value != booster.params.get(name)}
+    if changed:
+        booster.reset_parameter(changed)
 
 
 def _be_quiet(threads: int) -> None:

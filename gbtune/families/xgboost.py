@@ -12,6 +12,7 @@ from gbtune.families import schedules
 from gbtune.families.base import (
     BinningCosts,
     Capabilities,
+    Enough,
     FoldFit,
     ModelFamily,
     OnRound,
@@ -63,6 +64,7 @@ class XGBoostFamily(ModelFamily):
         parameters=_TREE_PARAMS | schedules.PARAMETERS,
         losses=frozenset(_LOSSES),
         resumable=True,
+        stoppable=True,
         sparse=True,
         categories=True,
         # One byte per bin and a second matrix by columns; with missing values four bytes and two.
@@ -105,22 +107,25 @@ class XGBoostFamily(ModelFamily):
         loss: str,
         threads: int = 1,
         prepared: Prepared | None = None,
+        enough: Enough | None = None,
     ) -> Any:
         """Return a fitted ``XGBClassifier`` or ``XGBRegressor``; see `ModelFamily.fit`."""
         xgb = _xgboost()
         native = _native_params(params, loss, data.n_classes, seed, threads)
-        if isinstance(prepared, XGBoostPrepared) and prepared.data is data:
-            matrix = prepared.full_matrix(native["max_bin"])
-        else:
-            matrix = _quantile_matrix(data.X, native["max_bin"], threads)
-        matrix.set_label(data.y)
-        if data.sample_weight is not None:
-            matrix.set_weight(data.sample_weight)
+        if not (isinstance(prepared, XGBoostPrepared) and prepared.data is data):
+            prepared = XGBoostPrepared(data, Folds((), "none", data.n_rows), loss, threads)
+        matrix = prepared.labelled_matrix(native["max_bin"])
         init, _ = self.estimator_arguments(params)
-        booster = xgb.train(native, matrix, rounds, verbose_eval=False, callbacks=init.get("callbacks"))
+        # Not xgb.train: the caller's autologging, if it is on, would make a run of it.
+        booster, rate = xgb.Booster(native, [matrix]), _Rate(params)
+        for done in range(rounds):
+            rate.set(booster, done)
+            booster.update(matrix, done)
+            if enough is not None and enough(done + 1):
+                break
         estimator = _estimator_class(loss)(
             **init,
-            n_estimators=rounds,
+            n_estimators=booster.num_boosted_rounds(),
             objective=native["objective"],
             tree_method="hist",
             enable_categorical=True,
@@ -163,8 +168,9 @@ class XGBoostPrepared(Prepared):
     def __init__(self, data: Dataset, folds: Folds, loss: str, threads: int) -> None:
         _xgboost()  # a missing library is reported before the first trial
         self.data, self.folds, self.loss, self.threads = data, folds, loss, threads
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._full: dict[int, Any] = {}
+        self._labelled: set[int] = set()
         self._pairs: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     def train_fold(
@@ -173,16 +179,27 @@ class XGBoostPrepared(Prepared):
         """Grow a booster on one fold; see `Prepared.train_fold`."""
         native = _native_params(params, self.loss, self.data.n_classes, seed, self.threads)
         train, valid = self._matrices(native["max_bin"], fold)
-        schedule = schedules.split(params, DEFAULT_RATE)[1]
-        fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid, schedule)
+        fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid, _Rate(params))
         fit.grow(rounds, on_round)
         return fit
 
     def full_matrix(self, max_bin: int) -> Any:
         """Return the quantile matrix of all rows, without labels and weights."""
-        if max_bin not in self._full:
-            self._full[max_bin] = _quantile_matrix(self.data.X, max_bin, self.threads)
-        return self._full[max_bin]
+        with self._lock:
+            if max_bin not in self._full:
+                self._full[max_bin] = _quantile_matrix(self.data.X, max_bin, self.threads)
+            return self._full[max_bin]
+
+    def labelled_matrix(self, max_bin: int) -> Any:
+        """Return the quantile matrix of all rows with labels and weights, for training on it."""
+        with self._lock:  # several boosters may be fitted on it side by side
+            matrix = self.full_matrix(max_bin)
+            if max_bin not in self._labelled:
+                matrix.set_label(self.data.y)
+                if self.data.sample_weight is not None:
+                    matrix.set_weight(self.data.sample_weight)
+                self._labelled.add(max_bin)
+            return matrix
 
     def _matrices(self, max_bin: int, fold: int) -> tuple[Any, Any]:
         key = (max_bin, fold)
@@ -208,9 +225,8 @@ class XGBoostPrepared(Prepared):
 class XGBoostFoldFit(FoldFit):
     """One XGBoost booster growing on one fold."""
 
-    def __init__(self, booster: Any, train: Any, valid: Any, schedule: schedules.Schedule | None = None) -> None:
-        self._booster, self._train, self._valid, self._schedule = booster, train, valid, schedule
-        self._rate = None if schedule is None else schedule.rate
+    def __init__(self, booster: Any, train: Any, valid: Any, rate: _Rate) -> None:
+        self._booster, self._train, self._valid, self._rate = booster, train, valid, rate
         self._curve: list[float] = []
 
     @property
@@ -231,9 +247,7 @@ class XGBoostFoldFit(FoldFit):
     def grow(self, rounds: int, on_round: OnRound | None = None) -> None:
         """Grow to `rounds` rounds; see `FoldFit.grow`."""
         for iteration in range(self.rounds, rounds):
-            if self._schedule is not None and (rate := self._schedule(iteration)) != self._rate:
-                self._booster.set_param("learning_rate", rate)
-                self._rate = rate
+            self._rate.set(self._booster, iteration)
             self._booster.update(self._train, iteration)
             # "[7]\tvalid-logloss:0.4918", in full precision
             self._curve.append(float(self._booster.eval_set([(self._valid, "valid")], iteration).rpartition(":")[2]))
@@ -245,6 +259,20 @@ class XGBoostFoldFit(FoldFit):
         # Without a range XGBoost answers from the cache that evaluation keeps.
         span = {} if rounds is None or rounds == self.rounds else {"iteration_range": (0, rounds)}
         return probabilities(self._booster.predict(self._valid, **span))
+
+
+class _Rate:
+    """The learning rate of a booster, where it has a schedule."""
+
+    def __init__(self, params: Params) -> None:
+        self._schedule = schedules.split(params, DEFAULT_RATE)[1]
+        self._now = None if self._schedule is None else self._schedule.rate
+
+    def set(self, booster: Any, done: int) -> None:
+        """Set that of the coming round, if it is another."""
+        if self._schedule is not None and (rate := self._schedule(done)) != self._now:
+            booster.set_param("learning_rate", rate)
+            self._now = rate
 
 
 def _xgboost() -> Any:

@@ -33,7 +33,7 @@ class BaselinePruner(optuna.pruners.BasePruner):
         current = FoldScores.of(trial)
         if current is None or current.whole:
             return False
-        complete = [(number, told) for number, told in complete_trials(study) if told.n_folds == current.n_folds]
+        complete = [(number, told) for number, told in complete_trials(study).told if told.n_folds == current.n_folds]
         if not complete:
             return False
         baseline = min(complete, key=lambda item: (not item[1].baseline, item[0]))[1]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import weakref
+from typing import Any
 
+import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from gbtune.records import TRIAL_KEY, TrialRecord
+from gbtune.records import TRIAL_KEY, FloatArray
 
 FOLDS_KEY = "gbtune:folds"
 """User attribute of trials that `gbtune.pruners.report_fold` serves; those of `gbtune.Objective` have a record."""
@@ -42,8 +46,8 @@ class FoldScores:
         """Return what a trial has told; None if nothing."""
         attributes = trial.user_attrs
         if TRIAL_KEY in attributes:
-            record = TrialRecord.from_json(attributes[TRIAL_KEY])
-            told = cls(record.fold_scores, record.n_folds, record.kind == "baseline")
+            raw = json.loads(attributes[TRIAL_KEY])  # asked for after every fold: three fields of the record, not all
+            told = cls(tuple(raw["fold_scores"]), raw["n_folds"], raw["kind"] == "baseline")
         elif FOLDS_KEY in attributes:
             told = cls.from_json(attributes[FOLDS_KEY])
         else:
@@ -61,7 +65,80 @@ class FoldScores:
         return json.dumps({"scores": self.scores, "n_folds": self.n_folds}, separators=(",", ":"))
 
 
-def complete_trials(study: optuna.Study) -> list[tuple[int, FoldScores]]:
-    """Return number and fold scores of the complete trials that told any, in the order of numbers."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [(trial.number, told) for trial in trials if (told := FoldScores.of(trial)) is not None]
+class CompleteTrials:
+    """What the complete trials of a study have told.
+
+    Parameters
+    ----------
+    told : list of (int, FoldScores)
+        Number and fold scores, in the order of numbers.
+    """
+
+    def __init__(self, told: list[tuple[int, FoldScores]]) -> None:
+        self.told = told
+        self._scores: dict[int, FloatArray] = {}
+
+    def __len__(self) -> int:
+        return len(self.told)
+
+    def scores(self, n_folds: int) -> FloatArray:
+        """Return the scores of the trials that told all of so many folds, of shape (n_trials, n_folds).
+
+        The same array every time.
+        """
+        if n_folds not in self._scores:
+            whole = [told.scores for _, told in self.told if told.whole and told.n_folds == n_folds]
+            self._scores[n_folds] = np.array(whole, dtype=np.float64).reshape(-1, n_folds)
+        return self._scores[n_folds]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """What was read of a storage: a pruner looks at all complete trials after every fold of each trial."""
+
+    settled: list[FrozenTrial] = dataclasses.field(default_factory=list)
+    """The first trials, all finished. Storages keep these objects, so that comparing them is comparing addresses."""
+    told: list[tuple[int, FoldScores]] = dataclasses.field(default_factory=list)
+    """By those."""
+    later: list[FrozenTrial] = dataclasses.field(default_factory=list)
+    """Complete trials among the others."""
+    found: CompleteTrials = dataclasses.field(default_factory=lambda: CompleteTrials([]))
+    by_trial: dict[int, tuple[Any, FoldScores | None]] = dataclasses.field(default_factory=dict)
+
+    def followed_by(self, trials: list[FrozenTrial]) -> _Read:
+        """Return what is known when these trials come after the settled ones."""
+        open_at = (place for place, trial in enumerate(trials) if not trial.state.is_finished())
+        known = next(open_at, len(trials))
+        told, later = self.told + self._told_by(trials[:known]), _complete(trials[known:])
+        found = CompleteTrials(told + self._told_by(later))
+        return _Read(self.settled + trials[:known], told, later, found, self.by_trial)
+
+    def _told_by(self, trials: list[FrozenTrial]) -> list[tuple[int, FoldScores]]:
+        return [(trial.number, told) for trial in _complete(trials) if (told := self._scores(trial)) is not None]
+
+    def _scores(self, trial: FrozenTrial) -> FoldScores | None:
+        source = trial.user_attrs.get(TRIAL_KEY) or trial.user_attrs.get(FOLDS_KEY)
+        if trial._trial_id not in self.by_trial or self.by_trial[trial._trial_id][0] != source:
+            self.by_trial[trial._trial_id] = source, FoldScores.of(trial)
+        return self.by_trial[trial._trial_id][1]
+
+
+_READ: weakref.WeakKeyDictionary[BaseStorage, _Read] = weakref.WeakKeyDictionary()
+_MANY = 64
+"""More trials than that are not gone through one by one every time, where no complete one is among them."""
+
+
+def complete_trials(study: optuna.Study) -> CompleteTrials:
+    """Return what the complete trials told, those that told anything. Their records are read once per storage."""
+    read = _READ.setdefault(study._storage, _Read())
+    trials = study.get_trials(deepcopy=False)
+    known = len(read.settled)
+    if trials[:known] != read.settled:  # another study in this storage, or another view of it
+        read = _READ[study._storage] = _Read(by_trial=read.by_trial).followed_by(trials)
+    elif _complete(trials[known:]) != read.later or (len(trials) - known > _MANY and trials[known].state.is_finished()):
+        read = _READ[study._storage] = read.followed_by(trials[known:])
+    return read.found
+
+
+def _complete(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import optuna
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial
 from gbtune.errors import GbtuneWarning, InvalidArgument
 from gbtune.pruners.constants import RACE_STARTUP_TRIALS, RACE_Z
 from gbtune.pruners.folds import FoldScores, complete_trials
+from gbtune.records import FloatArray
 
 MIN_FOLDS = 3
 """With two folds the margin after the first would be as wide as the difference."""
@@ -71,6 +73,7 @@ class RacingPruner(optuna.pruners.BasePruner):
                 f"RacingPruner: n_startup_trials must be at least 2 (a difference needs two), got {n_startup_trials!r}."
             )
         self.z, self.n_startup_trials = z, n_startup_trials
+        self._read: tuple[FloatArray, float, tuple[FloatArray, float] | None] | None = None
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Say whether the running `trial` is to be stopped."""
@@ -87,8 +90,8 @@ class RacingPruner(optuna.pruners.BasePruner):
                 "is pruned. Leave schedule='rounds' out, or choose a pruner whose steps are rounds."
             )
             return False
-        complete = [told for _, told in complete_trials(study)]
-        finished = [told.scores for told in complete if told.whole and told.n_folds == current.n_folds]
+        complete = complete_trials(study)
+        finished = complete.scores(current.n_folds)
         if len(finished) < self.n_startup_trials:
             if len(complete) >= self.n_startup_trials:
                 _warn(
@@ -99,7 +102,10 @@ class RacingPruner(optuna.pruners.BasePruner):
                 )
             return False
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        return self.behind(sign * np.array(finished), sign * np.array(current.scores))
+        read = self._read  # trials side by side, and all their folds, are compared with the same ones
+        if read is None or read[0] is not finished or read[1] != sign:
+            read = self._read = finished, sign, _best_and_spread(sign * finished)
+        return self._is_behind(read[2], sign * np.array(current.scores), current.n_folds)
 
     def behind(self, finished: np.ndarray, current: np.ndarray) -> bool:
         """Apply the rule to losses (smaller is better).
@@ -111,22 +117,34 @@ class RacingPruner(optuna.pruners.BasePruner):
         current : array of shape (k,)
             Losses of the running trial on the first k folds.
         """
-        n_folds, k = finished.shape[1], len(current)
-        finished = finished[np.isfinite(finished).all(axis=1)]
-        if n_folds < MIN_FOLDS or k >= n_folds or not len(finished):
+        return self._is_behind(_best_and_spread(finished), current, finished.shape[1])
+
+    def _is_behind(self, known: tuple[FloatArray, float] | None, current: np.ndarray, n_folds: int) -> bool:
+        k = len(current)
+        if known is None or n_folds < MIN_FOLDS or k >= n_folds:
             return False
-        best = finished[finished.mean(axis=1).argmin()]
-        spread = np.var(finished - best, axis=1, ddof=1)
-        # The best itself has no difference to itself; a second copy of it would only dilute the mean.
-        others = spread[(finished != best).any(axis=1)]
-        if not len(others):
-            return False
-        s = math.sqrt(others.mean())
+        best, s = known
         margin = self.z * s * math.sqrt(1 / k - 1 / n_folds)
         return bool(s > 0 and (current - best[:k]).mean() > margin)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_read": None}
+
     def __repr__(self) -> str:
         return f"RacingPruner(z={self.z}, n_startup_trials={self.n_startup_trials})"
+
+
+def _best_and_spread(finished: FloatArray) -> tuple[FloatArray, float] | None:
+    """Return the best trial's losses, and how far the others' differences to it vary over the folds."""
+    finished = finished[np.isfinite(finished).all(axis=1)]
+    if not len(finished):
+        return None
+    best = finished[finished.mean(axis=1).argmin()]
+    # The best itself has no difference to itself; a second copy of it would only dilute the mean.
+    others = finished[(finished != best).any(axis=1)]
+    if not len(others) or finished.shape[1] < MIN_FOLDS:
+        return None
+    return best, math.sqrt(np.var(others - best, axis=1, ddof=1).mean())
 
 
 def _warn(text: str) -> None:

@@ -51,12 +51,10 @@ def known_distributions(study: optuna.Study, trial: FrozenTrial) -> dict[str, Ba
 def distinct_spaces(trials: Iterable[FrozenTrial]) -> list[dict[str, BaseDistribution]]:
     """Return the distributions of the last trial with each set of parameters, the latest last: quick to go through."""
     last: dict[tuple[str, ...], dict[str, BaseDistribution]] = {}
-    for trial in trials:
+    for trial in reversed(list(trials)):
         distributions = trial.distributions
-        names = tuple(distributions)
-        last.pop(names, None)
-        last[names] = distributions
-    return list(last.values())
+        last.setdefault(tuple(distributions), distributions)
+    return list(last.values())[::-1]
 
 
 def _all_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -12,6 +12,7 @@ import numpy as np
 from gbtune.data import Dataset
 from gbtune.families.base import (
     Capabilities,
+    Enough,
     FoldFit,
     ModelFamily,
     OnRound,
@@ -46,6 +47,7 @@ class StubFamily(ModelFamily):
         parameters=frozenset({"learning_rate", "split"}),
         losses=frozenset({"squared_error"}),
         resumable=True,
+        stoppable=True,
         sparse=False,
         categories=False,
         native_metrics=frozen({"rmse": "rmse"}),
@@ -69,8 +71,11 @@ class StubFamily(ModelFamily):
         loss: str,
         threads: int = 1,
         prepared: Prepared | None = None,
+        enough: Enough | None = None,
     ) -> StubModel:
         """See `ModelFamily.fit`."""
+        if enough is not None:
+            rounds = next((grown for grown in range(1, rounds) if enough(grown)), rounds)
         return StubModel.fit(np.asarray(data.X, dtype=float)[:, 0], data.y, params, rounds, data.sample_weight)
 
     def save(self, estimator: Any, path: Path) -> None:

@@ -49,6 +49,16 @@ class Tracker(abc.ABC):
     ...         return Receipt()
     """
 
+    @property
+    def ending_seconds(self) -> float:
+        """What `study_finished` will take, about: a study with a timeout keeps so many of its seconds for it."""
+        return 0.5
+
+    @property
+    def backlog_seconds(self) -> float:
+        """What it is behind with now, and does while the study goes on; what is left of it comes before the end."""
+        return 0.0
+
     @abc.abstractmethod
     def study_started(self, study: StudyRecord) -> None:
         """Take note of a study that is about to run its first (or, resumed, its next) trial.

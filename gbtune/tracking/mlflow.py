@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REQUIRED_SECONDS = 10.0
 """How long ``policy="required"`` waits for a server, after MLflow's import."""
+ENDING_SECONDS = 5.0
+"""For results, files and model, and for MLflow's imports, if the trials were shorter than those."""
 Policy = Literal["auto", "required"]
 
 
@@ -161,6 +163,11 @@ class MLflowTracker(Tracker):
             "log_model": self.log_model,
             "detail": self.detail,
         }
+
+    @property
+    def ending_seconds(self) -> float:
+        """What the end of a study takes in a thread of this process."""
+        return ENDING_SECONDS
 
     def study_started(self, study: StudyRecord) -> None:
         """Start the study's run in the background, and with it the import of MLflow.

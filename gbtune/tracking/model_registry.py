@@ -9,6 +9,7 @@ pickle, and loading it needs no gbtune.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -20,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gbtune import families
+from gbtune import ensemble, families
 from gbtune.errors import InvalidArgument
 from gbtune.records import ModelBundle
 from gbtune.tracking import model_script
@@ -270,15 +271,38 @@ def _copy_script(folder: Path) -> Path:
     return Path(shutil.copyfile(source, folder / f"gbtune_model_{digest}.py"))
 
 
+@dataclasses.dataclass(frozen=True)
+class ModelFiles:
+    """A fitted model as the bytes of its native files: in a bundle it takes the place of the estimator.
+
+    So a model goes to another process that writes it, and need not import the library for it.
+    """
+
+    contents: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, bundle: ModelBundle) -> ModelFiles:
+        """Return the files of a bundle's estimator."""
+        with tempfile.TemporaryDirectory(prefix="gbtune-model-") as folder:
+            names = ensemble.save(families.get(bundle.family), bundle.estimator, Path(folder))
+            return cls({name: (Path(folder) / name).read_bytes() for name in names})
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the files; return their names as `gbtune.ensemble.save` does."""
+        for name, content in self.contents.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        return list(self.contents)
+
+
 def write_data(bundle: ModelBundle, folder: Path) -> None:
     """Write what `model_script` reads: the native model file, the columns, the recipe."""
-    family = families.get(bundle.family)
-    file = f"native/{family.model_file}"  # in a folder of its own: a family may call its file model.json too
-    (folder / "native").mkdir()
-    family.save(bundle.estimator, folder / file)
+    files = bundle.estimator if isinstance(bundle.estimator, ModelFiles) else ModelFiles.of(bundle)
+    native = folder / "native"  # a folder of its own: a family may call its file model.json too
+    native.mkdir()
     model = {
         "family": bundle.family,
-        "file": file,
+        "files": [f"native/{name}" for name in files.save(native)],
         "task": bundle.task,
         "classes": _classes(bundle),
     }

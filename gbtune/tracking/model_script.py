@@ -3,7 +3,7 @@
 This file is copied into each logged model and is its loader: it needs MLflow, pandas, numpy and the
 boosting library, and reads from the model's data folder
 
-- ``model.json``: family, native model file, task, labels;
+- ``model.json``: family, native model files (the prediction is the mean of theirs), task, labels;
 - ``schema.json``: the columns of the training data and how they are encoded;
 - ``recipe.json``: how the model was fitted (for people).
 """
@@ -38,7 +38,7 @@ class Predictor:
     def __init__(self, folder: Path) -> None:
         self.model: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         self.schema: dict[str, Any] = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-        self._booster = _load_booster(self.model, folder / self.model["file"])
+        self._boosters = [_load_booster(self.model, folder / file) for file in self.model["files"]]
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
         """Predict labels, values or probabilities.
@@ -69,13 +69,14 @@ class Predictor:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def _predict(self, model_input: Any, proba: bool) -> np.ndarray[Any, Any]:
-        prediction = np.asarray(self._booster(encode(model_input, self.schema)))
+        encoded = encode(model_input, self.schema)
+        predictions = [np.asarray(predict(encoded)) for predict in self._boosters]
         if self.model["task"] == "regression":
             if proba:
                 raise ValueError("This model predicts numbers: there are no probabilities; leave out proba.")
-            return prediction.astype(np.float64)
-        if prediction.ndim == 1:
-            prediction = np.column_stack([1 - prediction, prediction])
+            return np.asarray(np.mean(predictions, axis=0), dtype=np.float64)
+        columns = [each if each.ndim == 2 else np.column_stack([1 - each, each]) for each in predictions]
+        prediction: np.ndarray[Any, Any] = np.mean(columns, axis=0)
         if proba:
             return prediction.astype(np.float64)
         labels: np.ndarray[Any, Any] = np.asarray(self.model["classes"])[prediction.argmax(axis=1)]

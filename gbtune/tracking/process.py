@@ -7,6 +7,9 @@ two boosting rounds. Elsewhere they take none of it, and a call that hangs is en
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import gc
 import importlib
 import os
 import queue
@@ -15,25 +18,32 @@ import sys
 import threading
 import time
 import warnings
+import weakref
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from gbtune import families
 from gbtune.errors import GbtuneError, GbtuneWarning, InvalidArgument
 from gbtune.interpreter import start_interpreter
 from gbtune.locations import public_uri
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking.base import Tracker
+from gbtune.tracking.model_registry import ModelFiles, import_what_saving_needs
 from gbtune.tracking.spool import Spool
 from gbtune.tracking.sync import remedy
 
 if TYPE_CHECKING:
-    import subprocess
-
     from gbtune.tracking.mlflow import MLflowTracker
+    from gbtune.tracking.worker import Worker
 
 START_SECONDS = 60.0
 """For a new interpreter and MLflow's import, on a busy machine."""
+FIRST_SECONDS = 4.0
+"""The same, and a new store, while the cores are busy with trials."""
+LAST_SECONDS = 0.8
+"""For the end of a study whose run is in the store already: results, files, model."""
+TRIAL_SECONDS = 0.03
+"""For a trial, until it is known how long the first ones have taken."""
 _ENDING_SECONDS = 5.0
 _LOOKS_EVERY = 0.2
 _OWN_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -54,7 +64,7 @@ class ProcessTracker(Tracker):
     Examples
     --------
     `gbtune.tune` makes one of each `MLflowTracker`. It is told about a study like any tracker, and starts its process
-    with the first word.
+    with the first word, or by `start` before.
 
     >>> from gbtune.tracking import MLflowTracker
     >>> from gbtune.tracking.process import ProcessTracker, apart
@@ -66,30 +76,57 @@ class ProcessTracker(Tracker):
     def __init__(self, inner: MLflowTracker) -> None:
         self.inner = inner
         self._study: StudyRecord | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._broken = False
+        self._line: _Line | None = None
+        self._ends: weakref.finalize[Any, Any] | None = None
+
+    @property
+    def ending_seconds(self) -> float:
+        """What the end of a study takes: the whole of it where there is no process that could have begun."""
+        return LAST_SECONDS if self._is_working() else FIRST_SECONDS + LAST_SECONDS
+
+    @property
+    def backlog_seconds(self) -> float:
+        """What the process has to do still: to get ready, and to write the trials that it was told of."""
+        line = self._line if self._is_working() else None
+        if line is None:
+            return 0.0
+        first = 0.0 if line.ready else max(1.0, FIRST_SECONDS - (time.monotonic() - line.began))
+        return first + line.unwritten * line.pace
+
+    def _is_working(self) -> bool:
+        """Hear what the process says, in the thread that runs the study; return whether it is there."""
+        self._hear()
+        return self._line is not None and not self._line.broken
+
+    def start(self) -> None:
+        """Start the process before there is a study: it imports MLflow while something else is prepared.
+
+        If no study follows, it ends with `end`, or with this object.
+        """
+        self.end()
+        try:
+            self._line = _Line()
+        except OSError:  # no room for a process: then from here, at the end
+            return
+        self._ends = weakref.finalize(self, self._line.end, 0.0)
+        self._ends.atexit = False  # then it ends by itself, with what it is writing
+
+    def end(self) -> None:
+        """End the process, when no study follows."""
+        self._end(0.0)
 
     def study_started(self, study: StudyRecord) -> None:
-        """Start the process; with ``policy="required"``, wait until it has written the study's run.
+        """Tell the process, or start it; with ``policy="required"``, wait until it has written the study's run.
 
         Raises
         ------
         TrackingUnavailable
             As `MLflowTracker.study_started`.
         """
-        self._end()
-        self._study, self._broken, self._outbox = study, False, queue.SimpleQueue()
-        try:
-            self._process, self._connection = start_interpreter(
-                __name__, "serve", environment={k: v for k, v in _OWN_LIMITS.items() if k not in os.environ}
-            )
-        except OSError:  # no room for a process
-            self._broken = True
-        else:
-            threading.Thread(target=self._post, args=(self._outbox, self._connection), daemon=True).start()
-            self._outbox.put(("start", (self.inner, study, sys.argv)))
+        if self._line is None or self._line.told:
+            self.start()
+        self._study = study
+        self._say("start", (self.inner, study, sys.argv))  # what started the study is named in its runs
         if self.inner.policy == "required":
             kind, content = self._answer("started", START_SECONDS + self.inner.flush_seconds)
             if kind == "error":
@@ -98,13 +135,12 @@ class ProcessTracker(Tracker):
             if kind is None:  # then it must be possible from here
                 self._end()
                 self.inner.study_started(study)
-                self._broken = True
 
     def trial_finished(self, trial: TrialRecord) -> None:
         """Pass a finished trial on."""
         if self._study is None:
             raise InvalidArgument("trial_finished comes after study_started: call that first.")
-        self._outbox.put(("trial", trial))
+        self._say("trial", trial)
         self._hear()
 
     def study_finished(self, outcome: StudyOutcome) -> Receipt:
@@ -112,68 +148,50 @@ class ProcessTracker(Tracker):
         if self._study is None:
             raise InvalidArgument("study_finished comes after study_started: call that first.")
         study, self._study = self._study, None
-        self._outbox.put(("finish", outcome))
+        self._say("finish", outcome)
         kind, content = self._answer("finished", START_SECONDS + self.inner.flush_seconds)
-        alive = self._process is not None and self._process.poll() is None
+        stands_still = self._line is not None and self._line.stands_still
         self._end()
         if kind == "finished":
             receipt: Receipt = content
             return receipt
-        if kind is None and alive and not self._broken:
+        if kind is None and stands_still:
             return self._given_up(study, outcome)
         self.inner.study_started(study)  # it died, or could not be told: from here, in a thread
         return self.inner.study_finished(outcome)
 
-    # -- the connection -------------------------------------------------------------------------------------
+    # -- the process ----------------------------------------------------------------------------------------
 
-    def _post(self, outbox: queue.SimpleQueue[Any], connection: Connection) -> None:
-        """Send what there is, off the path of tuning: a process that is stopped takes nothing."""
-        while (message := outbox.get()) is not None:
-            try:
-                connection.send(message)
-            except Exception:  # it died, or an estimator cannot be pickled
-                if outbox is self._outbox:
-                    self._broken = True
-                return
+    def _say(self, kind: str, content: Any) -> None:
+        if self._line is not None:
+            self._line.told = True
+            self._line.unwritten += kind == "trial"
+            self._line.outbox.put((kind, content))
 
     def _answer(self, wanted: str, seconds: float) -> tuple[str | None, Any]:
         """Wait for an answer; ``(None, None)`` if there will be none."""
-        end = time.monotonic() + seconds
-        while not self._broken and time.monotonic() < end:
+        end, line = time.monotonic() + seconds, self._line
+        while line is not None and not line.broken and time.monotonic() < end:
             for kind, content in self._hear():
                 if kind in (wanted, "error"):
                     return kind, content
-            if self._connection is None or self._connection.closed:
-                break
-            with contextlib.suppress(OSError):
-                self._connection.poll(0.1)
+            line.wait(0.1)
         return None, None
 
     def _hear(self) -> list[tuple[str, Any]]:
         """Return what has come; warn here, where the caller's filters apply."""
-        heard = []
-        try:
-            while self._connection is not None and not self._connection.closed and self._connection.poll():
-                kind, content = self._connection.recv()
-                if kind == "warning":
-                    warnings.warn(content, GbtuneWarning, stacklevel=4)
-                else:
-                    heard.append((kind, content))
-        except (EOFError, OSError):
-            self._broken = True
+        heard = [] if self._line is None else self._line.hear()
+        for kind, content in heard:
+            if kind == "warning":
+                warnings.warn(content, GbtuneWarning, stacklevel=4)
         return heard
 
-    def _end(self) -> None:
-        self._outbox.put(None)
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            try:
-                self._process.wait(_ENDING_SECONDS)
-            except Exception:
-                self._process.kill()
-                self._process.wait()
-        self._connection = self._process = None
+    def _end(self, seconds: float = _ENDING_SECONDS) -> None:
+        line, self._line = self._line, None
+        if self._ends is not None:
+            self._ends.detach()
+        if line is not None:
+            line.end(seconds)
 
     def _given_up(self, study: StudyRecord, outcome: StudyOutcome) -> Receipt:
         uri = self.inner.tracking_uri
@@ -184,6 +202,77 @@ class ProcessTracker(Tracker):
         problems = ("The process that writes to MLflow did not answer.", remedy(study, uri, spool))
         warnings.warn(f"MLflow at {public_uri(uri)}: {' '.join(problems)}", GbtuneWarning, stacklevel=3)
         return Receipt(problems=problems, tracking_uri=public_uri(uri))
+
+
+class _Line:
+    """A process of ours, and the connection to it.
+
+    Raises
+    ------
+    OSError
+        If no process can be started.
+    """
+
+    def __init__(self) -> None:
+        own = {name: value for name, value in _OWN_LIMITS.items() if name not in os.environ}
+        self.process, self.connection = start_interpreter(__name__, "serve", environment=own)
+        self.began, self.outbox = time.monotonic(), queue.SimpleQueue[Any]()
+        self.told = self.ready = self.broken = False
+        self.unwritten, self.pace = 0, TRIAL_SECONDS
+        threading.Thread(target=self._post, daemon=True).start()
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it lives and takes what it is told, and yet may not have answered."""
+        return not self.broken and self.process.poll() is None
+
+    def _post(self) -> None:
+        """Send what there is, off the path of tuning: a process that is stopped takes nothing."""
+        while (message := self.outbox.get()) is not None:
+            try:
+                self.connection.send(_without_library(message))
+            except Exception:  # it died, or a model cannot be saved
+                self.broken = True
+                return
+
+    def hear(self) -> list[tuple[str, Any]]:
+        """Return what has come."""
+        heard = []
+        try:
+            while not self.connection.closed and self.connection.poll():
+                heard.append(self.connection.recv())
+        except (EOFError, OSError):
+            self.broken = True
+        for kind, content in heard:
+            if kind == "ready":
+                self.ready = True
+            elif kind == "written":
+                self.unwritten, self.pace = self.unwritten - 1, content
+        return heard
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to hear."""
+        with contextlib.suppress(OSError):
+            self.connection.poll(seconds)
+
+    def end(self, seconds: float) -> None:
+        """Close the connection, and end the process if it has not ended by itself after so many seconds."""
+        self.outbox.put(None)
+        self.connection.close()
+        try:
+            self.process.wait(seconds)
+        except Exception:
+            self.process.kill()
+            self.process.wait()
+
+
+def _without_library(message: tuple[str, Any]) -> tuple[str, Any]:
+    """Put native files in the place of a fitted estimator, which nobody can unpickle without its library's import."""
+    kind, content = message
+    if kind != "finish" or content.model is None:
+        return message
+    model = dataclasses.replace(content.model, estimator=ModelFiles.of(content.model))
+    return kind, dataclasses.replace(content, model=model)
 
 
 def apart(tracker: Tracker | None) -> Tracker | None:
@@ -198,12 +287,40 @@ def apart(tracker: Tracker | None) -> Tracker | None:
     return ProcessTracker(tracker)
 
 
-def _warm_up(family: str) -> None:
-    """Import what the fitted model and MLflow need, one after the other: two threads that import at once may clash."""
-    with contextlib.suppress(Exception):  # a family that is no plug-in
-        importlib.import_module(families.get(family).extra)
+@contextlib.contextmanager
+def started_apart(tracker: Tracker | None) -> Iterator[Tracker | None]:
+    """Give a tracker as `apart` does, its process started, and ended whatever happens before it is told of a study.
+
+    Examples
+    --------
+    >>> from gbtune.testing.trackers import RecordingTracker
+    >>> from gbtune.tracking.process import started_apart
+    >>> with started_apart(RecordingTracker()) as tracker:
+    ...     type(tracker).__name__
+    'RecordingTracker'
+    """
+    told = apart(tracker)
+    if not isinstance(told, ProcessTracker):
+        yield told
+        return
+    told.start()
+    try:
+        yield told
+    finally:
+        told.end()  # nothing to do after the end of a study
+
+
+def _warm_up() -> None:
+    """Import what writing needs, in one thread: two that import at once may clash.
+
+    What imports make is no garbage: not to look for any saves a fifth of the time.
+    """
+    gc.disable()
     with contextlib.suppress(Exception):  # a missing MLflow is the tracker's news
         importlib.import_module("mlflow")
+        import_what_saving_needs()
+    gc.freeze()
+    gc.enable()
 
 
 def _end_with(parent: int) -> None:
@@ -220,22 +337,33 @@ def serve(connection: Connection) -> None:
     """Be the other process: run the tracker until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    lock = threading.Lock()
+
+    def say(kind: str, content: Any = None) -> None:
+        with lock:
+            connection.send((kind, content))
+
+    def written(worker: Worker) -> None:
+        say("written", worker.pace)
+
     tracker: MLflowTracker | None = None
     try:
+        _warm_up()
         while True:
             kind, content = connection.recv()
+            answer: tuple[str, Any] | None = None
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", GbtuneWarning)
                 try:
                     if kind == "start":
-                        tracker, study, sys.argv = content  # what started the study is named in its runs
-                        _warm_up(study.family)
+                        tracker, study, sys.argv = content
                         tracker.study_started(study)
-                        answer: tuple[str, Any] | None = ("started", None)
+                        tracker._queue("", lambda: say("ready"))  # once the study's run is written
+                        answer = ("started", None)
                     elif kind == "trial":
                         assert tracker is not None
                         tracker.trial_finished(content)
-                        answer = None
+                        tracker._queue("", functools.partial(written, tracker._worker))
                     else:
                         assert tracker is not None
                         answer = ("finished", tracker.study_finished(content))
@@ -243,9 +371,9 @@ def serve(connection: Connection) -> None:
                     answer = ("error", error)
             for warning in caught:
                 if issubclass(warning.category, GbtuneWarning):
-                    connection.send(("warning", str(warning.message)))
+                    say("warning", str(warning.message))
             if answer is not None:
-                connection.send(answer)
+                say(*answer)
     except (EOFError, OSError):
         pass  # all has been said, or the parent is dead: what is not written is in the spool
     finally:

@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.sparse
 from filelock import FileLock, Timeout
 
-from gbtune import families
+from gbtune import ensemble, families
 from gbtune.errors import InvalidArgument
 from gbtune.locations import is_place, studies_root, study_folder
 from gbtune.records import ModelBundle, StudyOutcome, StudyRecord, TrialRecord
@@ -331,10 +331,11 @@ def _load_model(folder: Path) -> ModelBundle:
         name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("model", "schema", "recipe", "requirements")
     }
-    model = read["model"]
+    model, family = read["model"], families.get(read["model"]["family"])
+    files = model.get("files") or [model["file"]]  # up to gbtune 0.5 there was one
     return ModelBundle(
-        family=model["family"],
-        estimator=families.get(model["family"]).load(folder / model["file"], model["task"]),
+        family=family.name,
+        estimator=ensemble.load(family, folder, files, model["task"], len(model["classes"])),
         columns=read["schema"],
         task=model["task"],
         classes=tuple(model["classes"]),

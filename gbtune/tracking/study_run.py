@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gbtune.locations import public_uri
+from gbtune.recipe import members_of
 from gbtune.records import StudyOutcome, StudyRecord, TrialRecord
 from gbtune.tracking import model_registry
 from gbtune.tracking.artifacts import LOGGED_TABLES, dataset_input, write_artifacts
@@ -303,6 +304,8 @@ class StudyRun:
         points = scalar_points(best, outcome.ended_at)
         study_page = run_page(self.experiment_id, self._id())
         tags_of_model = model_tags(self.study, self._id(), digest, points)
+        if len(models := members_of(bundle.recipe)) > 1:
+            tags_of_model["gbtune.mean_of"] = f"{len(models)} models"
         params, tags = project_params(self.study, outcome.best_params)
         tags |= {"mlflow.runName": "final", "gbtune.kind": "final", **tags_of_model}
         final = Projection(

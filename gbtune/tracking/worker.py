@@ -28,6 +28,9 @@ WATCH_SECONDS = 1.0
 TRIES_IN_FRONT = 3
 """So often a job is attempted before those behind it go first."""
 
+PACE_WEIGHT = 0.2
+"""Of the latest job in the running mean of their seconds."""
+
 _PERMANENT = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _PASSING_CODES = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
 
@@ -135,6 +138,8 @@ class Worker:
         self._last_error: BaseException | None = None
         self.first_error: BaseException | None = None
         """The first failure of all; None while all is well."""
+        self.pace = 0.0
+        """Seconds that a job takes, a running mean of those with a label."""
 
     def submit(self, label: str, run: Callable[[], None], seconds: float | None = None) -> Job:
         """Queue a job and return at once; thread-safe.
@@ -235,6 +240,7 @@ class Worker:
         assert isinstance(mine, _Attempts)
         while (job := self._next(mine)) is not None:
             failure: BaseException | None = None
+            began = time.monotonic()
             try:
                 job.run()
             except BaseException as error:
@@ -242,6 +248,9 @@ class Worker:
             with self._lock:
                 if mine.abandoned:
                     return
+                if job.label and self._successes:  # the first one imports
+                    seconds = time.monotonic() - began
+                    self.pace = (1 - PACE_WEIGHT) * self.pace + PACE_WEIGHT * seconds if self.pace else seconds
                 self._settle(job, failure)
 
     def _next(self, mine: _Attempts) -> Job | None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -113,17 +114,17 @@ def test_the_quick_run_gives_the_committed_counts(capsys: pytest.CaptureFixture[
 
 
 def test_a_race_without_a_margin_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    behind = RacingPruner.behind
+    behind = RacingPruner._is_behind
 
-    def hasty(self: RacingPruner, finished: np.ndarray, current: np.ndarray) -> bool:
+    def hasty(self: RacingPruner, known: Any, current: np.ndarray, n_folds: int) -> bool:
         self.z = 0.0
-        return behind(self, finished, current)
+        return behind(self, known, current, n_folds)
 
     name, rules = "diabetes-xgboost", ("race, z = 1.5, startup 3", "median")
     committed = json.loads(run.EXPECTED.read_text(encoding="utf-8"))[name]
     before = {name: {rule: committed[rule] for rule in rules}}
     assert run.differences(run.quick([name], rules, ()), before) == []
-    monkeypatch.setattr(RacingPruner, "behind", hasty)
+    monkeypatch.setattr(RacingPruner, "_is_behind", hasty)
     differing = run.differences(run.quick([name], rules, ()), before)
     assert any(text.startswith(f"{name}, race, z = 1.5, startup 3, rounds") for text in differing)
     assert not any("median" in text for text in differing)

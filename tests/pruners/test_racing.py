@@ -7,10 +7,13 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 
 from gbtune.errors import GbtuneWarning, InvalidArgument
 from gbtune.pruners import BaselinePruner, RacingPruner, report_fold
+from gbtune.pruners.folds import complete_trials
 from gbtune.records import TRIAL_KEY, TrialRecord
+from gbtune.views import StudyView
 
 FINISHED = np.array([[0.30, 0.32, 0.28, 0.31, 0.29], [0.32, 0.33, 0.31, 0.33, 0.30], [0.33, 0.36, 0.30, 0.34, 0.33]])
 
@@ -175,3 +178,34 @@ def test_the_baseline_is_the_threshold_wherever_it_stands() -> None:
     trial.set_user_attr(TRIAL_KEY, record.to_json())
     study.tell(trial, 0.5)
     assert not _should_stop(study, [0.4]) and _should_stop(study, [0.51])
+
+
+def test_trials_are_read_once_and_views_and_other_studies_of_a_storage_are_told_apart() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    studies = [optuna.create_study(storage=storage, study_name=name) for name in ("one", "other")]
+
+    def tell(study: optuna.Study, scores: list[float], state: TrialState = TrialState.COMPLETE) -> None:
+        trial = study.ask()
+        report_fold(trial, scores, n_folds=len(scores))
+        study.tell(trial, sum(scores) if state == TrialState.COMPLETE else None, state)
+
+    for number in range(3):
+        tell(studies[0], [number, number])
+        tell(studies[1], [number + 10, number + 10])
+    first = [complete_trials(study).scores(2).tolist() for study in studies]
+    assert first == [[[0, 0], [1, 1], [2, 2]], [[10, 10], [11, 11], [12, 12]]]
+    found = complete_trials(studies[0])
+    assert complete_trials(studies[0]) is found, "nothing is read again while nothing is complete"
+    tell(studies[0], [7, 7], TrialState.PRUNED)
+    assert complete_trials(studies[0]) is found
+    running = studies[0].ask()
+    tell(studies[0], [3, 3])
+    assert complete_trials(studies[0]).scores(2).tolist()[-1] == [3, 3]
+    report_fold(running, [5, 5], n_folds=2)
+    studies[0].tell(running, 10)
+    assert [number for number, _ in complete_trials(studies[0]).told] == [0, 1, 2, 4, 5]
+    view = StudyView(studies[0], studies[0].trials[1:3])
+    assert complete_trials(view).scores(2).tolist() == [[1, 1], [2, 2]]
+    for _ in range(100):
+        tell(studies[0], [9, 9], TrialState.PRUNED)
+    assert len(complete_trials(studies[0])) == 5

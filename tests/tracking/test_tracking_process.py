@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,11 +20,12 @@ import pytest
 from mlflow_server import contents, small_bundle
 from sklearn.datasets import load_breast_cancer
 
+import gbtune
 from gbtune.errors import GbtuneWarning, TrackingUnavailable
 from gbtune.testing import trackers as kit
 from gbtune.testing.trackers import RecordingTracker, TrackerContract
 from gbtune.tracking import MLflowTracker, Tracker
-from gbtune.tracking.process import ProcessTracker, apart
+from gbtune.tracking.process import ProcessTracker, _without_library, apart, started_apart
 from gbtune.tracking.spool import spools
 from gbtune.tracking.sync import story, sync
 
@@ -50,8 +53,8 @@ def ended() -> Any:
 
 
 def process_of(tracker: ProcessTracker) -> subprocess.Popen[bytes]:
-    assert tracker._process is not None
-    return tracker._process
+    assert tracker._line is not None
+    return tracker._line.process
 
 
 def test_it_writes_what_the_tracker_itself_writes(uri: str, tmp_path: Path, ended: Any) -> None:
@@ -103,17 +106,66 @@ def test_a_process_that_stands_still_is_given_up_and_a_sync_writes_the_rest(
     assert len(runs(gbtune_kind="trial")) == len(kit.example_trials())
 
 
-def test_an_estimator_that_cannot_be_sent_is_written_from_here(
-    apart_tracker: ProcessTracker, runs: Runs, ended: Any
+def test_an_outcome_that_cannot_be_sent_is_written_from_here(
+    apart_tracker: ProcessTracker, runs: Runs, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended.model.estimator.unsendable = lambda: None
-    try:
-        apart_tracker.study_started(kit.example_study())
-        receipt = apart_tracker.study_finished(ended)
-    finally:
-        del ended.model.estimator.unsendable
+    monkeypatch.setattr("gbtune.tracking.process._without_library", lambda message: (*message, lambda: "unsendable"))
+    apart_tracker.study_started(kit.example_study())
+    receipt = apart_tracker.study_finished(ended)
     assert not receipt.problems and receipt.model_uri
     assert len(runs(gbtune_kind="trial")) == len(kit.example_trials())
+
+
+def test_the_model_is_sent_as_its_native_files(ended: Any) -> None:
+    kind, sent = _without_library(("finish", ended))
+    assert kind == "finish" and dataclasses.replace(sent, model=ended.model) == ended
+    assert b"lightgbm.basic" in pickle.dumps(ended), "unpickling imports the library"
+    assert b"lightgbm.basic" not in pickle.dumps(sent)
+    message = ("trial", kit.example_trials()[0])
+    assert _without_library(message) is message
+
+
+def test_a_process_that_was_started_early_is_the_studys(apart_tracker: ProcessTracker) -> None:
+    apart_tracker.start()
+    process = process_of(apart_tracker)
+    apart_tracker.study_started(kit.example_study())
+    assert process_of(apart_tracker) is process
+    apart_tracker.trial_finished(kit.example_trials()[0])
+    deadline = time.monotonic() + 120
+    while apart_tracker.backlog_seconds > 0:  # not ready, or a trial is not written yet
+        assert process.poll() is None and time.monotonic() < deadline
+    assert not apart_tracker.study_finished(kit.example_outcome()).problems
+    apart_tracker.study_started(kit.example_study())
+    assert process_of(apart_tracker) is not process, "the next study has one of its own"
+    apart_tracker.end()
+
+
+def test_a_process_that_no_study_needs_is_ended(uri: str) -> None:
+    with pytest.raises(ZeroDivisionError), started_apart(MLflowTracker(uri)) as tracker:
+        assert isinstance(tracker, ProcessTracker)
+        process = process_of(tracker)
+        1 / 0  # the data were no data
+    assert process.poll() is not None
+    forgotten = ProcessTracker(MLflowTracker(uri))
+    forgotten.start()
+    process = process_of(forgotten)
+    del forgotten
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_bad_data_leave_no_process_behind(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    start = ProcessTracker.start
+
+    def seen(tracker: ProcessTracker) -> None:
+        start(tracker)
+        started.append(process_of(tracker))
+
+    monkeypatch.setattr(ProcessTracker, "start", seen)
+    with pytest.raises(gbtune.GbtuneError):
+        gbtune.tune_xgb([[1.0], [2.0]], [0], tracking=uri, progress=False)
+    assert [process.poll() is not None for process in started] == [True]
 
 
 def test_a_required_store_is_asked_before_the_first_trial(runs: Runs, uri: str) -> None:
@@ -146,7 +198,7 @@ def test_it_ends_with_the_process_that_started_it(uri: str, tmp_path: Path) -> N
         tracker.trial_finished(kit.example_trials()[0])
         while not list(__import__("pathlib").Path("gbtune-studies").glob("*/*/trials.jsonl")):
             pass
-        print(tracker._process.pid, flush=True)
+        print(tracker._line.process.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """)
     )

@@ -151,11 +151,11 @@ def server(folder: Path) -> Iterator[str]:
 
 def _in_a_process(variant: str, uri: str | None, trials: int, n_jobs: int, seconds: float, folder: Path) -> Run:
     """Run one study in a new interpreter: what MLflow imports once counts each time."""
-    code = f"from benchmarks.overhead import emit; emit({variant!r}, {uri!r}, {trials}, {n_jobs}, {seconds})"
+    code = f"from benchmarks.overhead.tracking import emit; emit({variant!r}, {uri!r}, {trials}, {n_jobs}, {seconds})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_DISABLE_TELEMETRY": "true"},
         capture_output=True,
         text=True,
         check=False,
@@ -186,7 +186,7 @@ def run(output: Path, *, trials: int = 100, rounds: int = 3, n_jobs: int = 1, se
     found = judge(runs)
     output.mkdir(parents=True, exist_ok=True)
     about = {"trials": trials, "rounds": rounds, "n_jobs": n_jobs, "seconds_per_trial": seconds}
-    (output / "overhead.json").write_text(json.dumps({**about, **found}, indent=1), encoding="utf-8")
+    (output / "overhead-tracking.json").write_text(json.dumps({**about, **found}, indent=1), encoding="utf-8")
     for variant, numbers in found.items():
         words = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         print(f"{variant}: {words}")

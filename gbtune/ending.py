@@ -1,0 +1,247 @@
+"""The end of a tuning run: the time kept for it, the final model, what the tracker is told."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import optuna
+
+from gbtune.diagnostics import MAX_SECONDS
+from gbtune.ensemble import FINAL_MODEL_KEY, FinalModel, feature_importances
+from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
+from gbtune.facts import ReadStudy, collect_facts, read_records
+from gbtune.final_model import DEFAULT_MEMBERS, choose_members, fit_members
+from gbtune.objective import BASELINE, Objective
+from gbtune.outcome import bundle_model, describe_outcome
+from gbtune.planning import Plan
+from gbtune.records import Receipt, StudyRecord, TrialRecord
+from gbtune.review import Review
+from gbtune.storage import study_lock
+from gbtune.study import Clock
+from gbtune.tracking import Tracker
+
+PARALLEL_REFIT_CELLS = 500_000
+"""From so many cells on, a single refit uses all cores: 1.4 to 1.9 times as fast on two. Two side by side, with one
+thread each, are faster still; and below, the model is the same for any number of cores."""
+REPORT_SECONDS = 0.3
+"""For the report's figures, when somebody tracks the study; what the tracker needs comes on top."""
+LOOK_SHARE = 0.01
+"""Of the time, for a look at the best trial's predictions."""
+WRITING_SHARE = 0.4
+"""Of the time, at most, for all that comes after the model: of a few seconds some must be left for trials."""
+ENSEMBLE_SHARE = 0.1
+"""Of the time, at most, for fitting further configurations than the best one."""
+LEAST_SHARE = 0.5
+"""Of its rounds a model is always fitted with, however late it is."""
+SIDE_BY_SIDE = 1.2
+"""So many times longer boosters may take when others grow beside them."""
+
+
+class Ending:
+    """What comes after the last trial, and how much time it needs.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is tuned.
+    study : optuna.Study
+        Where trials live.
+    tracker : Tracker or None
+        Told the end.
+    clock : Clock
+        Its `reserved` seconds are set here.
+    n_jobs : int
+        Cores.
+    ensemble : int, optional
+        Of how many configurations the final model is the mean. None: `DEFAULT_MEMBERS`.
+    register : str, optional
+        Name in the model registry.
+    promote : bool, default True
+        The first version of that name becomes its champion.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        study: optuna.Study,
+        tracker: Tracker | None,
+        clock: Clock,
+        *,
+        n_jobs: int,
+        ensemble: int | None = None,
+        register: str | None = None,
+        promote: bool = True,
+    ) -> None:
+        self.objective, self.study, self.tracker, self.clock = objective, study, tracker, clock
+        self.register, self.promote = register, promote
+        self.wanted = DEFAULT_MEMBERS if ensemble is None else ensemble
+        self.review = Review(objective, study, clock)
+        self.n_jobs = n_jobs
+        self.members: list[TrialRecord] = []
+        """The best trials so far; later those that the model was fitted with."""
+        self._baseline: list[TrialRecord] = []
+        self._threads_used = 1
+        self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
+        self._cut: dict[int, int] = {}  # trials that were fitted with fewer rounds than they should have
+
+    @property
+    def threads(self) -> int:
+        """Of each booster that is to be fitted on all rows."""
+        cells = self.objective.data.n_rows * self.objective.data.n_columns
+        return self.n_jobs if len(self.members) < 2 and cells >= PARALLEL_REFIT_CELLS else 1
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def note(self, about: StudyRecord, records: Iterable[TrialRecord]) -> None:
+        """Take note of finished trials, and keep the time that fitting the best of them again will take."""
+        known = {trial.number: trial for trial in (*self._baseline, *self.members, *records)}
+        self._baseline = [trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete"]
+        self.members = choose_members(about, [*known.values()], self.wanted)
+        if not self.members:
+            return
+        each = [*map(self._refit_seconds, self.members)]
+        together = sum(each) / (self.n_jobs // self.threads)
+        if self.clock.timeout is not None:
+            together = min(together, each[0] + ENSEMBLE_SHARE * self.clock.timeout)
+        self.clock.reserved = max(each[0], together) + self._seconds_afterwards()
+
+    def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
+        """Keep time for a model that takes so many seconds on the training rows of a fold; no trial is known yet.
+
+        A model with half of its rounds, where it can be stopped, is better than none: so much must be left.
+        """
+        share = LEAST_SHARE if self.objective.family.capabilities.stoppable else 1.0
+        self.clock.reserved = share * self._on_all_rows(seconds_on_a_fold) + self._seconds_afterwards()
+
+    def _seconds_afterwards(self) -> float:
+        """Return the seconds to keep for what comes after the model: a look at its predictions, and writing."""
+        timeout, writing = self.clock.timeout, 0.0
+        if self.tracker is not None:
+            until_then = 0.0 if timeout is None else max(0.0, timeout - self.clock.elapsed)
+            # Meanwhile it catches up, on cores that it shares with the boosters.
+            behind = max(0.0, self.tracker.backlog_seconds - until_then / 2)
+            writing = REPORT_SECONDS + behind + self.tracker.ending_seconds
+        if timeout is None:
+            return writing
+        self.clock.writing = min(writing, WRITING_SHARE * timeout)
+        return self.clock.writing + min(MAX_SECONDS, LOOK_SHARE * timeout)
+
+    def _refit_seconds(self, trial: TrialRecord) -> float:
+        grown = sum(trial.rounds_grown)
+        return self._on_all_rows(trial.seconds.get("train", 0.0) / grown * trial.rounds) if grown else 0.0
+
+    def _on_all_rows(self, seconds: float) -> float:
+        train = self.objective.evaluator.folds.splits[0][0]
+        return seconds * self.objective.data.n_rows / len(train) / (1 + 0.6 * (self.threads - 1))
+
+    # -- the model ------------------------------------------------------------------------------------------
+
+    def fit(self, record: StudyRecord, plan: Plan) -> Any:
+        """Fit the final model; store which trials it is made of, and what the best one's predictions show.
+
+        Raises
+        ------
+        StudyFailed, BudgetTooSmall, KeyboardInterrupt
+            If no trial has completed.
+        """
+        records = read_records(self.study)[1]
+        self.members = chosen = choose_members(record, records, self.wanted)
+        if not chosen:
+            raise self._nothing_completed(records, plan)
+        started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, 0.0
+        threads = self._threads_used = self.threads
+        model, self.members = fit_members(
+            self.objective,
+            chosen,
+            threads=threads,
+            workers=self.n_jobs // threads,
+            may_go_on=self._may_go_on,
+            enough=self._is_enough,
+        )
+        for trial in self.members:
+            if trial.number in self._cut:
+                warnings.warn(
+                    f"timeout={self.clock.timeout:g} s was over before trial {trial.number} was fitted on all rows: "
+                    f"its model has {self._cut[trial.number]} of {trial.rounds} rounds. Raise timeout, or fit it "
+                    "yourself with result.best_params.",
+                    GbtuneWarning,
+                    stacklevel=2,
+                )
+        self.review.store(self.members[0], feature_importances(model), time.perf_counter() - started)
+        numbers = tuple(trial.number for trial in self.members)
+        final = FinalModel(numbers, left_out=len(chosen) - len(numbers))
+        try:
+            self.study.set_user_attr(FINAL_MODEL_KEY, final.to_json())
+        except Exception as error:
+            warnings.warn(
+                f"Which trials the model was fitted with was not stored ({type(error).__name__}: {error}): trials "
+                f"{', '.join(map(str, numbers))}. The result is not affected.",
+                GbtuneWarning,
+                stacklevel=2,
+            )
+        return model
+
+    def _may_go_on(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether these may be fitted, too, side by side: by what the ones before have really taken."""
+        if self.clock.interrupt.is_set():
+            return False
+        if self.clock.timeout is None:
+            return True
+        planned = max(map(self._refit_seconds, trials))
+        pace = (self.clock.elapsed - self._began) / self._planned if self._planned else 1.0
+        left = self.clock.timeout - self.clock.elapsed - self._seconds_afterwards()
+        if left < SIDE_BY_SIDE * pace * planned:
+            return False
+        self._planned += planned
+        return True
+
+    def _is_enough(self, trial: TrialRecord, grown: int) -> bool:
+        """Whether a refit that takes longer than thought is cut: after the time, with at least half of its rounds."""
+        timeout = self.clock.timeout
+        late = timeout is not None and self.clock.elapsed > timeout and grown >= LEAST_SHARE * trial.rounds
+        if late:
+            self._cut[trial.number] = grown
+        return late
+
+    def _nothing_completed(self, records: list[TrialRecord], plan: Plan) -> BaseException:
+        if self.clock.interrupt.is_set():
+            return KeyboardInterrupt()
+        errors = [record.error for record in records if record.error]
+        if errors:
+            return StudyFailed(f"No trial completed; the first error was:\n{errors[0]}")
+        if self.clock.timeout is None:
+            return StudyFailed(f"No trial completed: all {len(records)} were pruned. Choose a milder pruner.")
+        evaluator = self.objective.evaluator
+        rounds = self.objective.baseline_rounds
+        needed = self.clock.elapsed + (plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + 1.5)
+        return BudgetTooSmall(
+            f"Not even the library's default model was evaluated within timeout={self.clock.timeout:g} s: it needs "
+            f"about {needed:.0f} s on {len(evaluator.folds)} fold(s) of these {self.objective.data.n_rows:,} rows. "
+            "Raise timeout, use fewer rows, or a hold-out (cv=0.2)."
+        )
+
+    # -- the tracker ----------------------------------------------------------------------------------------
+
+    def tell(self, state: Literal["complete", "interrupted", "failed"], model: Any, example: Any) -> Receipt:
+        """Tell the tracker the end. A report or tracker that breaks costs no model: it is a warning."""
+        if self.tracker is None:
+            return Receipt()
+        try:
+            with study_lock(self.study, "finish"):  # processes that share a study write its results one by one
+                study = ReadStudy(self.study)
+                facts = collect_facts(study, seconds=self.clock.elapsed)
+                bundle = None
+                if model is not None:
+                    params = [trial.all_params for trial in self.members]
+                    bundle = bundle_model(self.objective, model, example, *params, threads=self._threads_used)
+                outcome = describe_outcome(
+                    study, state, model=bundle, register=self.register, promote=self.promote, facts=facts
+                )
+                return self.tracker.study_finished(outcome)
+        except Exception as error:
+            problem = f"The end of the study was not tracked ({type(error).__name__}: {error})."
+            warnings.warn(problem, GbtuneWarning, stacklevel=2)
+            return Receipt(problems=(problem,))

@@ -1,0 +1,371 @@
+"""The end of the time: what is kept for the model and for writing, what is left out, and when a study ends.
+
+On a clock that stands still, except where a booster grows a round or a tracker writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.dummy import DummyRegressor
+from stub import SPACE, stub_objective
+
+import gbtune
+from gbtune import families
+from gbtune.data import Dataset
+from gbtune.diagnostics import MAX_SECONDS
+from gbtune.ending import ENSEMBLE_SHARE, LEAST_SHARE, LOOK_SHARE, REPORT_SECONDS, SIDE_BY_SIDE, WRITING_SHARE, Ending
+from gbtune.families.base import FoldFit, Prepared
+from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.study import Clock
+from gbtune.testing.families import StubFamily
+from gbtune.testing.trackers import RecordingTracker
+from gbtune.tracking import MLflowTracker
+from gbtune.tracking import process as tracking_process
+from gbtune.tracking.process import ProcessTracker
+
+ABOUT = StudyRecord("1", "demo", "stub", "stub/core", "1", {}, "rmse", "minimize", "regression", 442, 1, "4 folds", 4)
+
+
+class Time:
+    """Seconds that pass when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The time of all modules that plan with it."""
+    fake = Time()
+    clock = types.SimpleNamespace(
+        monotonic=lambda: fake.now, perf_counter=lambda: fake.now, time_ns=lambda: int(fake.now * 1e9)
+    )
+    clock.strftime = lambda _: "today"
+    for module in ("api", "study", "planning", "evaluation", "ending", "diagnostics"):
+        monkeypatch.setattr(f"gbtune.{module}.time", clock)
+    return fake
+
+
+class SlowFamily(StubFamily):
+    """Takes its time: for a round on the rows of a fold, and for one on all rows."""
+
+    def __init__(self, time: Time, seconds: float, *, alone: float = 1.0) -> None:
+        super().__init__()
+        self.time, self.seconds, self.alone = time, seconds, alone
+        self.fitted: list[int] = []
+
+    def prepare(self, *args: Any, **arguments: Any) -> Prepared:
+        inner = super().prepare(*args, **arguments)
+        train_fold = inner.train_fold
+
+        def slow(params: Any, fold: int, rounds: int, seed: int, on_round: Any = None) -> FoldFit:
+            fit = SlowFit(train_fold(params, fold, 0, seed), self)
+            fit.grow(rounds, on_round)
+            return fit
+
+        inner.train_fold = slow  # type: ignore[method-assign]  # of this one object
+        return inner
+
+    def fit(self, data: Any, params: Any, rounds: int, seed: int, **arguments: Any) -> Any:
+        enough, grown = arguments.get("enough"), 0
+        while grown < rounds and not (grown and enough is not None and enough(grown)):
+            self.time.passes(self.alone * self.seconds)
+            grown += 1
+        self.fitted.append(grown)
+        return DummyRegressor().fit(data.X, data.y)  # an average takes scikit-learn's estimators only
+
+
+class SlowFit(FoldFit):
+    def __init__(self, inner: FoldFit, family: SlowFamily) -> None:
+        self.inner, self.family = inner, family
+
+    @property
+    def curve(self) -> Any:
+        return self.inner.curve
+
+    def grow(self, rounds: int, on_round: Any = None) -> None:
+        def after(_: FoldFit) -> bool:
+            self.family.time.passes(self.family.seconds * 0.75)  # a fold's training rows are three quarters of all
+            return on_round is not None and bool(on_round(self))
+
+        self.inner.grow(rounds, after)
+
+    def predict(self, rounds: int | None = None) -> Any:
+        return self.inner.predict(rounds)
+
+
+class SlowTracker(RecordingTracker):
+    """Takes as long for the end as it says."""
+
+    def __init__(self, time: Time, seconds: float, behind: float = 0.0) -> None:
+        super().__init__()
+        self.time, self.seconds, self.behind = time, seconds, behind
+
+    @property
+    def backlog_seconds(self) -> float:
+        return self.behind
+
+    @property
+    def ending_seconds(self) -> float:
+        return self.seconds
+
+    def study_finished(self, outcome: StudyOutcome) -> Receipt:
+        self.time.passes(self.seconds)
+        return super().study_finished(outcome)
+
+
+def ending(timeout: float | None, **arguments: Any) -> Ending:
+    tracker, objective = arguments.pop("tracker", None), arguments.pop("objective", None) or stub_objective()
+    return Ending(objective, optuna.create_study(), tracker, Clock(timeout), **{"n_jobs": 2, **arguments})
+
+
+def trial(number: int, *, refit: float = 4.0, state: Any = "complete") -> TrialRecord:
+    """A trial whose refit on all rows takes so many seconds: four folds of a hundred rounds on 331 of 442 rows."""
+    return TrialRecord(
+        number,
+        state,
+        {"learning_rate": 0.1, "split": number / 100},
+        score=60.0 + number,
+        rounds=100,
+        rounds_grown=(100, 100, 100, 100),
+        seconds={"train": refit * 4 * 331 / 442},
+    )
+
+
+def trials(count: int, **arguments: Any) -> list[TrialRecord]:
+    return [trial(number, **arguments) for number in range(count)]
+
+
+# -- what is kept ---------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_trial_the_librarys_default_model_has_its_time(time: Time) -> None:
+    end = ending(100.0)
+    end.reserve(3.31)
+    assert end.clock.reserved == pytest.approx(LEAST_SHARE * 4.42 + 100 * LOOK_SHARE), "half of it, if need be"
+    family = end.objective.family
+    family.capabilities = dataclasses.replace(family.capabilities, stoppable=False)  # type: ignore[misc]
+    end.reserve(3.31)
+    assert end.clock.reserved == pytest.approx(4.42 + 100 * LOOK_SHARE)
+
+
+def test_the_best_trials_refit_is_kept_time_for_and_a_pruned_ones_is_not(time: Time) -> None:
+    end = ending(1000.0, ensemble=1)
+    end.note(ABOUT, [trial(5, refit=8.0)])
+    assert end.clock.reserved == pytest.approx(8.0 + MAX_SECONDS)
+    end.note(ABOUT, [trial(7, refit=1.0)])
+    end.note(ABOUT, [trial(0, refit=1.0, state="pruned")])
+    assert end.clock.reserved == pytest.approx(8.0 + MAX_SECONDS), "they are worse, or not complete"
+    end.note(ABOUT, [trial(1, refit=2.0)])
+    assert end.clock.reserved == pytest.approx(2.0 + MAX_SECONDS)
+
+
+def test_a_study_without_a_deadline_keeps_nothing_back(time: Time) -> None:
+    end = ending(None, tracker=SlowTracker(time, 3.0))
+    end.note(ABOUT, trials(3))
+    time.passes(1e6)
+    assert end.clock.left is None and end.clock.reason_to_stop() is None
+    assert end.review.seconds_to_look == MAX_SECONDS and end._may_go_on(trials(1))
+
+
+def test_further_members_are_fitted_side_by_side_and_get_a_share_of_the_time_at_most(time: Time) -> None:
+    end = ending(400.0)
+    end.note(ABOUT, trials(5))
+    assert end.clock.reserved == pytest.approx(5 * 4.0 / 2 + 400 * LOOK_SHARE)
+    end = ending(400.0, ensemble=2)
+    end.note(ABOUT, [trial(0, refit=9.0), trial(1)])
+    assert end.clock.reserved == pytest.approx(9.0 + 400 * LOOK_SHARE), "the best one's takes longer than its share"
+    end = ending(100.0)
+    end.note(ABOUT, trials(10, refit=8.0))
+    assert end.clock.reserved == pytest.approx(8.0 + ENSEMBLE_SHARE * 100 + 100 * LOOK_SHARE)
+
+
+def test_the_tracker_says_what_writing_takes(time: Time) -> None:
+    end = ending(200.0, tracker=SlowTracker(time, 3.0), ensemble=1)
+    end.note(ABOUT, trials(1))
+    assert end.clock.writing == pytest.approx(3.0 + REPORT_SECONDS)
+    assert end.clock.reserved == pytest.approx(4.0 + 200 * LOOK_SHARE + 3.0 + REPORT_SECONDS)
+
+
+def test_what_a_tracker_is_behind_with_it_makes_up_for_until_the_end(time: Time) -> None:
+    end = ending(200.0, tracker=SlowTracker(time, 3.0, behind=4.0), ensemble=1)
+    end.note(ABOUT, trials(1))
+    assert end.clock.writing == pytest.approx(3.0 + REPORT_SECONDS), "there is time enough for it"
+    time.passes(198.0)
+    end.note(ABOUT, trials(1))
+    assert end.clock.writing == pytest.approx(3.0 + 3.0 + REPORT_SECONDS), "one second of it in the two that are left"
+
+
+def test_a_few_seconds_are_not_all_kept_for_writing(time: Time) -> None:
+    end = ending(5.0, tracker=SlowTracker(time, 30.0), ensemble=1)
+    end.note(ABOUT, trials(1, refit=0.0))
+    assert end.clock.writing == pytest.approx(5.0 * WRITING_SHARE) and (end.clock.left or 0.0) > 2.5
+
+
+def test_predictions_are_looked_at_in_what_is_left_before_the_writing(time: Time) -> None:
+    end = ending(100.0, tracker=SlowTracker(time, 4.0 - REPORT_SECONDS))
+    end.reserve()
+    time.passes(94.0)
+    assert end.review.seconds_to_look == pytest.approx(2.0)
+    time.passes(10.0)
+    assert end.review.seconds_to_look == pytest.approx(0.5), "a little, however late it is"
+
+
+# -- what is left out -----------------------------------------------------------------------------------------
+
+
+def fitted(
+    time: Time,
+    *,
+    timeout: float | None,
+    begins: float,
+    alone: float = 1.0,
+    count: int = 6,
+    family: SlowFamily | None = None,
+) -> Sequence[int]:
+    """The members of a final model that is begun so late; each is a hundred rounds of 0.04 s on all rows."""
+    family = family or SlowFamily(time, 0.04, alone=alone)
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    objective = gbtune.Objective(family, X[["bmi"]], y, space=SPACE, cv=4)
+    end = ending(timeout, objective=objective, n_jobs=1)
+    end.note(ABOUT, trials(count))
+    time.passes(begins)
+    for record in trials(count):
+        end.study.add_trial(
+            optuna.trial.create_trial(value=record.score, user_attrs={"gbtune:trial": record.to_json()})
+        )
+    end.study.set_user_attr("gbtune:study", ABOUT.to_json())
+    end.fit(ABOUT, None)  # type: ignore[arg-type]  # a plan is for the error when nothing has completed
+    return [member.number for member in end.members]
+
+
+def test_with_time_all_members_are_fitted(time: Time) -> None:
+    assert fitted(time, timeout=100.0, begins=60.0) == [0, 1, 2, 3, 4, 5]
+    assert fitted(Time(), timeout=None, begins=60.0) == [0, 1, 2, 3, 4, 5]
+
+
+def test_members_that_do_not_fit_into_the_time_are_left_out(time: Time) -> None:
+    assert fitted(time, timeout=100.0, begins=85.0) == [0, 1, 2]
+    assert time.now <= 100
+
+
+def test_the_best_one_is_fitted_however_late_it_is_and_with_half_of_its_rounds_at_least(time: Time) -> None:
+    family = SlowFamily(time, 0.04)
+    with pytest.warns(gbtune.GbtuneWarning, match="trial 0 was fitted on all rows: its model has 50 of 100 rounds"):
+        assert fitted(time, timeout=100.0, begins=120.0, family=family) == [0]
+    assert family.fitted == [50]
+
+
+def test_a_refit_that_takes_longer_than_thought_ends_with_the_time(time: Time) -> None:
+    family = SlowFamily(time, 0.04, alone=5.0)
+    with pytest.warns(gbtune.GbtuneWarning, match="its model has 75 of 100 rounds"):
+        assert fitted(time, timeout=100.0, begins=85.1, family=family) == [0]
+    assert family.fitted == [75] and time.now == pytest.approx(100.1), "a round later"
+
+
+def test_a_family_that_cannot_be_stopped_is_not_asked_to(time: Time) -> None:
+    family = SlowFamily(time, 0.04, alone=5.0)
+    family.capabilities = dataclasses.replace(family.capabilities, stoppable=False)  # type: ignore[misc]
+    assert fitted(time, timeout=100.0, begins=85.0, family=family) == [0]
+    assert family.fitted == [100]
+
+
+@pytest.mark.parametrize(("alone", "members"), [(0.5, [0, 1, 2, 3, 4, 5]), (1.0, [0, 1, 2]), (2.0, [0])])
+def test_what_the_first_refit_took_says_how_many_more_there_is_time_for(
+    time: Time, alone: float, members: list[int]
+) -> None:
+    assert fitted(time, timeout=100.0, begins=85.0, alone=alone) == members
+
+
+def test_members_side_by_side_are_thought_to_take_a_little_longer(time: Time) -> None:
+    end = ending(100.0)
+    end._began, end._planned = 0.0, 4.0
+    end.clock.started -= 95.0 - 4.0 * SIDE_BY_SIDE  # the first took all of that: the next ones will, too
+    assert not end._may_go_on(trials(2))
+    end._planned = 0.0  # nothing is known of the first
+    end.clock.started = -(99.0 - 4.0 * SIDE_BY_SIDE) + 1e-6
+    assert end._may_go_on(trials(2))
+    assert end._planned == pytest.approx(4.0)
+    end.clock.started -= 1e-3
+    end._planned = 0.0
+    assert not end._may_go_on(trials(2))
+
+
+def test_an_interrupt_leaves_the_other_members_out(time: Time) -> None:
+    end = ending(None)
+    end.clock.interrupt.set()
+    assert not end._may_go_on(trials(1))
+
+
+def test_a_model_that_was_stopped_is_the_model_of_so_many_rounds(family_name: str) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    family, data = families.get(family_name), Dataset.from_arrays(X, y)
+    arguments: dict[str, Any] = {"loss": "squared_error", "params": {"learning_rate": 0.2}, "seed": 0}
+    asked: list[int] = []
+    stopped = family.fit(data, rounds=20, enough=lambda grown: asked.append(grown) or grown >= 7, **arguments)
+    whole = family.fit(data, rounds=7, **arguments)
+    assert asked == [1, 2, 3, 4, 5, 6, 7] and stopped.n_estimators == whole.n_estimators == 7
+    assert np.array_equal(stopped.predict(data.X), whole.predict(data.X))
+    never = family.fit(data, rounds=7, enough=lambda _: False, **arguments)
+    assert np.array_equal(never.predict(data.X), whole.predict(data.X)) and never.n_estimators == 7
+
+
+# -- whole studies --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.02, 0.2])
+@pytest.mark.parametrize("timeout", [5.0, 60.0])
+def test_a_study_ends_in_its_time_or_a_round_later(time: Time, timeout: float, seconds: float) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    family, tracker = SlowFamily(time, seconds), SlowTracker(time, 0.1 * timeout)
+    result = gbtune.tune(
+        X[["bmi"]], y, family=family, space=SPACE, timeout=timeout, n_jobs=1, tracking=tracker, progress=False
+    )
+    assert time.now <= max(1.05 * timeout, timeout + seconds)
+    assert time.now >= 0.5 * timeout, "the time is there to be used"
+    assert len(family.fitted) == len(result.members) and tracker.outcomes
+
+
+# -- the process that writes to MLflow ------------------------------------------------------------------------
+
+
+def test_a_process_that_is_not_ready_yet_has_its_imports_before_it(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
+    monkeypatch.setattr(tracking_process, "time", types.SimpleNamespace(monotonic=lambda: time.now))
+    said: list[tuple[str, Any]] = []
+    line = types.SimpleNamespace(
+        ready=False,
+        broken=False,
+        told=False,
+        began=0.0,
+        unwritten=0,
+        pace=0.5,
+        hear=lambda: said,
+        end=lambda seconds: None,
+    )
+    tracker = ProcessTracker(MLflowTracker("sqlite:///unused.db"))
+    nobody = tracker.ending_seconds
+    assert tracker.backlog_seconds == 0
+    tracker._line = line  # type: ignore[assignment]
+    at_first = tracker.backlog_seconds
+    time.passes(2.0)
+    assert at_first == tracker.backlog_seconds + 2.0 > 2.0
+    assert tracker.ending_seconds == tracking_process.LAST_SECONDS < nobody
+    line.ready = True
+    assert tracker.backlog_seconds == 0
+    line.unwritten = 6
+    assert tracker.backlog_seconds == 3.0, "trials that wait to be written"
+    line.ready, line.broken = False, True
+    assert tracker.ending_seconds == nobody and tracker.backlog_seconds == 0, "then it is written from here"
+    assert MLflowTracker("sqlite:///unused.db").ending_seconds > nobody - 1
+    assert RecordingTracker().ending_seconds < 1

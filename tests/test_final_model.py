@@ -1,0 +1,228 @@
+"""A study ends with the mean of its best configurations' refits: one estimator that predicts, saves and registers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+
+import gbtune
+from gbtune import ensemble, families
+from gbtune.comparison import compare
+from gbtune.errors import InvalidArgument
+from gbtune.evaluation import Evaluator, Rounds
+from gbtune.facts import read_records
+from gbtune.final_model import DEFAULT_MEMBERS, LEAST_GAIN, booster_params, member_seed
+from gbtune.metrics import metric_named
+from gbtune.objective import Objective
+from gbtune.outcome import bundle_model
+from gbtune.recipe import fit_again, members_of
+from gbtune.records import TrialRecord
+from gbtune.resampling import make_folds
+from gbtune.result import TuningResult
+from gbtune.seeds import seed as derive_seed
+from gbtune.testing import StubFamily
+from gbtune.tracking import MLflowTracker
+from gbtune.tracking.champions import Champions
+from gbtune.tracking.model_registry import write_data
+from gbtune.tracking.spool import _load_model
+from tests.quick import quick_space
+from tests.stub import SPACE
+
+Frame = tuple[pd.DataFrame, pd.Series]
+
+
+def tuned(X: Any, y: Any, family: Any, **how: Any) -> TuningResult:
+    arguments: dict[str, Any] = {"n_trials": 8, "pruner": None, "tracking": False, "progress": False}
+    if isinstance(family, str):
+        arguments["space"] = quick_space(family)
+    return gbtune.tune(X, y, family=family, **{**arguments, **how})
+
+
+def best_first(result: TuningResult) -> list[TrialRecord]:
+    complete = result.trials[result.trials["state"] == "complete"].sort_values("score", kind="stable")
+    records = {record.number: record for record in read_records(result.study)[1]}
+    return [records[number] for number in complete["number"]]
+
+
+def chosen(result: TuningResult, wanted: int) -> list[TrialRecord]:
+    """The best ones that keep most of the best one's gain over the library's default."""
+    default, best = result.baseline_score, result.best_score
+    assert default is not None
+    kept = [
+        trial
+        for trial in best_first(result)
+        if trial.score and (default - trial.score) >= LEAST_GAIN * (default - best)
+    ]
+    return kept[:wanted]
+
+
+def raw(model: Any, X: Any) -> Any:
+    return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
+
+
+@pytest.mark.parametrize("data", ["cancer_means", "diabetes", "mixed"])
+def test_the_model_is_the_mean_of_the_best_configurations_each_fitted_on_all_rows(
+    family_name: str, data: str, request: pytest.FixtureRequest
+) -> None:
+    X, y = request.getfixturevalue(data)
+    result = tuned(X, y, family_name, ensemble=3)
+    members = chosen(result, 3)
+    assert result.members == tuple(trial.number for trial in members)
+    if len(members) == 1:
+        pytest.skip("the best one is far better than the others: there is nothing to average")
+    objective = Objective(family_name, X, y, space=quick_space(family_name))
+    expected = np.mean(
+        [
+            raw(
+                objective.family.fit(
+                    objective.data,
+                    booster_params(trial),
+                    trial.rounds,
+                    member_seed(0, position),
+                    loss=objective.evaluator.loss,
+                ),
+                objective.data.X,
+            )
+            for position, trial in enumerate(members)
+        ],
+        axis=0,
+        dtype=np.float64,
+    )
+    np.testing.assert_allclose(raw(result.model, result.encode(X)), expected, rtol=1e-6)
+    assert isinstance(result.model, VotingRegressor if data == "diabetes" else VotingClassifier)
+    assert f"mean of {len(members)}, fitted like trials {members[0].number}" in repr(result)
+
+
+def test_one_gives_the_librarys_ordinary_model(family_name: str, cancer_means: Frame) -> None:
+    result = tuned(*cancer_means, family_name, ensemble=1)
+    module = {"lightgbm": "lightgbm", "xgboost": "xgboost"}[family_name]
+    assert type(result.model).__module__.startswith(module)
+    assert result.members == (result.best_trial.number,)
+    assert "mean of" not in repr(result)
+    # It is the first of the several that the default averages.
+    several = tuned(*cancer_means, family_name)
+    first = ensemble.members(several.model)[0]
+    np.testing.assert_array_equal(
+        raw(first, several.encode(cancer_means[0])), raw(result.model, several.encode(cancer_means[0]))
+    )
+
+
+def test_the_default_takes_ten_of_those_that_keep_most_of_the_gain(diabetes: Frame) -> None:
+    result = tuned(*diabetes, "lightgbm", n_trials=30)
+    assert result.members == tuple(trial.number for trial in chosen(result, DEFAULT_MEMBERS))
+    assert len(result.members) > 3
+    assert 0 not in result.members, "the library's default gains nothing"
+
+
+def test_a_configuration_that_was_tried_twice_counts_once(diabetes: Frame) -> None:
+    space = quick_space("lightgbm").override(num_leaves=[5, 9])
+    for name, value in space.defaults().items():
+        if name in space.distributions(rounds=False) and name != "num_leaves":
+            space = space.fix(**{name: value})
+    result = tuned(*diabetes, "lightgbm", space=space, sampler="random", n_trials=9)
+    assert result.trials["state"].eq("complete").sum() == 9
+    table = result.trials.set_index("number").loc[list(result.members)]
+    assert not table.duplicated([name for name in table if name.startswith("param_")]).any()
+    assert len(result.members) <= 3, "two in the space, and the library's default"
+
+
+def test_estimators_that_are_not_scikit_learns_are_not_averaged(diabetes: Frame) -> None:
+    X, y = diabetes[0][["bmi"]], diabetes[1]
+    result = tuned(X, y, StubFamily(), space=SPACE, n_trials=4)
+    assert result.members == (result.best_trial.number,) and result.predict(X).shape == (442,)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "ten", True])
+def test_what_is_no_number_of_configurations_is_refused(wrong: Any, diabetes: Frame) -> None:
+    with pytest.raises(InvalidArgument, match="ensemble must be the number of configurations"):
+        tuned(*diabetes, "lightgbm", ensemble=wrong)
+
+
+def test_it_is_the_same_for_every_number_of_cores(family_name: str, cancer_means: Frame) -> None:
+    X, _ = cancer_means
+    one, two = (tuned(*cancer_means, family_name, n_jobs=n_jobs, ensemble=5) for n_jobs in (1, 2))
+    assert one.members == two.members
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+@pytest.mark.parametrize("data", ["diabetes", "mixed"])
+def test_it_is_saved_as_native_files_and_loaded(
+    family_name: str, data: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    X, y = request.getfixturevalue(data)
+    result = tuned(X, y, family_name, ensemble=3, n_trials=20)
+    folder = result.save(tmp_path / "result")
+    assert len(list(folder.glob(f"*/{families.get(family_name).model_file}"))) == len(result.members) > 1
+    assert not list(folder.rglob("*.pkl"))
+    again = TuningResult.load(folder)
+    np.testing.assert_array_equal(again.predict(X), result.predict(X))
+    assert again.members == result.members
+    copied = pickle.loads(pickle.dumps(result.model))
+    np.testing.assert_array_equal(raw(copied, result.encode(X)), raw(result.model, result.encode(X)))
+
+
+def test_the_registered_model_predicts_the_mean_and_its_recipe_fits_it_again(
+    family_name: str, mixed: Frame, tmp_path: Path
+) -> None:
+    X, y = mixed
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    result = tuned(X, y, family_name, ensemble=3, tracking=MLflowTracker(uri), register="blend", n_trials=20)
+    client = mlflow.MlflowClient(uri, uri)
+    version = client.get_model_version_by_alias("blend", "champion")
+    place = client.get_logged_model(version.tags["gbtune.model_id"]).artifact_location
+    served = mlflow.pyfunc.load_model(place)
+    np.testing.assert_allclose(served.predict(X, params={"proba": True}), result.predict_proba(X), rtol=1e-6)
+    np.testing.assert_array_equal(served.predict(X), result.predict(X))
+    recipe = Champions("blend", uri).recipe(version.version)
+    assert [member["rounds"] for member in members_of(recipe)] == [t.rounds for t in chosen(result, 3)]
+    again, encoder = fit_again(recipe, X, y)
+    np.testing.assert_allclose(again.predict_proba(encoder.encode(X)), result.predict_proba(X), rtol=1e-6)
+
+
+def test_what_waits_to_be_written_is_read_again_whole(diabetes: Frame, tmp_path: Path) -> None:
+    X, y = diabetes
+    result = tuned(X, y, "xgboost", ensemble=2)
+    objective = Objective("xgboost", X, y)
+    bundle = bundle_model(objective, result.model, X.head(2), *[t.all_params for t in chosen(result, 2)])
+    write_data(bundle, tmp_path)
+    (tmp_path / "requirements.json").write_text("[]")
+    np.testing.assert_allclose(_load_model(tmp_path).estimator.predict(result.encode(X)), result.predict(X), rtol=1e-6)
+
+
+def split(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    return {name: value for name, value in params.items() if name != "n_estimators"}, params["n_estimators"]
+
+
+def test_means_are_compared_as_means(diabetes: Frame) -> None:
+    X, y = diabetes
+    objective = Objective("lightgbm", X, y)
+    pair = [{"max_depth": 2, "n_estimators": 20}, {"num_leaves": 9, "learning_rate": 0.05, "n_estimators": 30}]
+    mean, single = (
+        json.loads(json.dumps(dict(bundle_model(objective, None, None, *members).recipe)))
+        for members in (pair, pair[:1])
+    )
+    found = compare(single, mean, X, y, cv=3)
+    folds = make_folds(3, objective.data, seed=derive_seed(0, "promotion"))
+    evaluator = Evaluator(objective.family, objective.data, folds, [objective.metric], Rounds(30))
+    scores = []
+    for fold, (_, valid) in enumerate(folds.splits):
+        seed = derive_seed(derive_seed(0, "promotion"), "booster", fold=fold)
+        predictions = [
+            evaluator.prepared.train_fold(
+                booster_params(TrialRecord(0, "complete", each)), fold, each["n_estimators"], seed
+            ).predict()
+            for each in pair
+        ]
+        scores.append(metric_named("rmse").score(objective.data.y[valid], np.mean(predictions, axis=0), None))
+    np.testing.assert_allclose(found.challenger_scores, scores, rtol=1e-9)
+    assert found.champion_scores != found.challenger_scores
+    assert compare(mean, mean, X, y).same
+    assert not compare(mean, single, X, y, cv=3).same
