@@ -224,7 +224,7 @@ def counted_bookkeeping(storage: type = optuna.storages.InMemoryStorage) -> Iter
     def read(cls: type[TrialRecord], text: str) -> TrialRecord:
         with _LOCK:
             books.records_read += 1
-        return reading(cls, text)  # type: ignore[no-any-return]
+        return reading(cls, text)  # type: ignore[no-any-return]  # it is from_json
 
     with contextlib.ExitStack() as stack:
         for name in STORAGE_METHODS:

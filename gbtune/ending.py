@@ -175,7 +175,7 @@ class Ending:
         final = FinalModel(numbers, left_out=len(chosen) - len(numbers))
         try:
             self.study.set_user_attr(FINAL_MODEL_KEY, final.to_json())
-        except Exception as error:
+        except Exception as error:  # of any storage: it costs no model
             warnings.warn(
                 f"Which trials the model was fitted with was not stored ({type(error).__name__}: {error}): trials "
                 f"{', '.join(map(str, numbers))}. The result is not affected.",
@@ -206,6 +206,11 @@ class Ending:
             self._cut[trial.number] = grown
         return late
 
+    def _fitted_with(self, trial: TrialRecord) -> dict[str, Any]:
+        """Return what a member was really fitted with: its recipe must give the same model again."""
+        params = trial.all_params
+        return {**params, "n_estimators": self._cut[trial.number]} if trial.number in self._cut else params
+
     def _nothing_completed(self, records: list[TrialRecord], plan: Plan) -> BaseException:
         if self.clock.interrupt.is_set():
             return KeyboardInterrupt()
@@ -235,7 +240,7 @@ class Ending:
                 facts = collect_facts(study, seconds=self.clock.elapsed)
                 bundle = None
                 if model is not None:
-                    params = [trial.all_params for trial in self.members]
+                    params = [self._fitted_with(trial) for trial in self.members]
                     bundle = bundle_model(self.objective, model, example, *params, threads=self._threads_used)
                 outcome = describe_outcome(
                     study, state, model=bundle, register=self.register, promote=self.promote, facts=facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,12 +32,12 @@ def checked_ensemble(ensemble: object) -> int | None:
     """
     if ensemble is None:
         return None
-    if isinstance(ensemble, bool) or not isinstance(ensemble, int) or ensemble < 1:
+    if isinstance(ensemble, bool) or not isinstance(ensemble, numbers.Integral) or int(ensemble) < 1:
         raise InvalidArgument(
             f"ensemble must be the number of configurations whose models are averaged, at least 1, or None for "
             f"gbtune's choice; got {ensemble!r}. For a single model of the library: ensemble=1."
         )
-    return ensemble
+    return int(ensemble)
 
 
 def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: int) -> list[TrialRecord]:

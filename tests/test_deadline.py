@@ -302,6 +302,15 @@ def test_members_side_by_side_are_thought_to_take_a_little_longer(time: Time) ->
     assert not end._may_go_on(trials(2))
 
 
+def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Time) -> None:
+    end = ending(100.0)
+    time.passes(200.0)
+    late, punctual = trials(2)
+    assert end._is_enough(late, 60)
+    assert end._fitted_with(late) == {**late.params, "n_estimators": 60}
+    assert end._fitted_with(punctual) == punctual.all_params
+
+
 def test_an_interrupt_leaves_the_other_members_out(time: Time) -> None:
     end = ending(None)
     end.clock.interrupt.set()

@@ -19,7 +19,7 @@ from gbtune.comparison import compare
 from gbtune.errors import InvalidArgument
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.facts import read_records
-from gbtune.final_model import DEFAULT_MEMBERS, LEAST_GAIN, booster_params, member_seed
+from gbtune.final_model import DEFAULT_MEMBERS, LEAST_GAIN, booster_params, checked_ensemble, member_seed
 from gbtune.metrics import metric_named
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
@@ -138,6 +138,10 @@ def test_estimators_that_are_not_scikit_learns_are_not_averaged(diabetes: Frame)
     X, y = diabetes[0][["bmi"]], diabetes[1]
     result = tuned(X, y, StubFamily(), space=SPACE, n_trials=4)
     assert result.members == (result.best_trial.number,) and result.predict(X).shape == (442,)
+
+
+def test_a_number_of_numpys_is_a_number() -> None:
+    assert checked_ensemble(np.int64(3)) == 3
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, "ten", True])

@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 FAMILIES = ("lightgbm", "xgboost")
 
@@ -98,14 +99,14 @@ CHECKPOINTS = (20, 50, 100, 200, 500, 1000, 2000)
 
 
 def _cases(
-    sets: dict[str, int | None], divisions: Iterable[int], n_trials: int, depth: Depth, **more: object
+    sets: dict[str, int | None], divisions: Iterable[int], n_trials: int, depth: Depth, **more: Any
 ) -> list[Case]:
     """Return the cases of one kind, in an order drawn once for each division."""
     made = []
     for division in divisions:
         names = random.Random(division).sample(list(sets), len(sets))
         made += [
-            Case(name, family, division, n_trials, depth, sets[name], **more)  # type: ignore[arg-type]
+            Case(name, family, division, n_trials, depth, sets[name], **more)
             for name, family in itertools.product(names, FAMILIES)
         ]
     return made

@@ -117,7 +117,7 @@ class _FitThreads:
         self.kind.fit = noted  # type: ignore[method-assign, assignment]  # while the block runs
 
     def __exit__(self, *_: object) -> None:
-        self.kind.fit = self.fit  # type: ignore[method-assign]
+        self.kind.fit = self.fit  # type: ignore[method-assign]  # as it was
 
 
 def account(
