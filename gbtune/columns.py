@@ -155,7 +155,8 @@ def as_table(X: object) -> Table:
             raise InvalidData(f"A sparse X must hold real numbers; its dtype is {matrix.dtype}.")
         return Table(sp.csr_matrix(matrix), named=False)
     if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
-        X = X.to_pandas()
+        # A block for each column: Arrow's numbers without missing values are then not copied.
+        X = X.to_pandas(split_blocks=True) if type(X).__module__.startswith(("pyarrow", "polars")) else X.to_pandas()
     if isinstance(X, pd.DataFrame):
         names = [str(name) for name in X.columns]
         duplicates = sorted(name for name, count in collections.Counter(names).items() if count > 1)
@@ -171,7 +172,7 @@ def as_table(X: object) -> Table:
         X = np.asarray(X)
     if isinstance(X, np.ndarray):
         _check_dimensions(X.ndim)
-        X = pd.DataFrame(X)
+        X = pd.DataFrame(X, copy=False)
     if not isinstance(X, pd.DataFrame):
         raise InvalidData(
             "X must be a pandas DataFrame, a 2-D array, a scipy sparse matrix, a list of rows, or have a "

@@ -33,7 +33,9 @@ MAX_HASHED_CELLS = 20_000_000
 class Dataset:
     """The data of a study: encoded, checked, owned.
 
-    Made by `Dataset.from_arrays`; nothing in it shares memory with the caller's objects.
+    Made by `Dataset.from_arrays`. Floats of X are not copied where they can be used as they are: do not change them as
+    long as a `gbtune.Objective` or a running study uses them. Nothing else is shared with the caller's objects, and
+    nothing of the caller's is ever changed.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ class Encoder:
         table = as_table(X)
         if self.sparse:
             self._check_count(table)
-            return _as_matrix(table, self.dtype)
+            return _as_matrix(table, self.dtype).copy()
         frame = self.in_order(table)
         fast = _encode_matrix(frame, self.columns)
         if fast is not None:
@@ -230,6 +230,8 @@ class Encoder:
 def fit_encode(table: Table) -> tuple[Encoder, Encoded]:
     """Return the encoder of a table and the encoded table, reading every column once.
 
+    Columns of floats, and sparse matrices of them, are not copied: the encoded table shares memory with X.
+
     Raises
     ------
     InvalidData
@@ -246,6 +248,10 @@ def fit_encode(table: Table) -> tuple[Encoder, Encoded]:
         encoder = Encoder((), named=False, n_columns=values.shape[1], sparse=True, dtype=dtype)
         return encoder, _as_matrix(table, dtype)
     names = list(values.columns)
+    matrix = _as_floats(values)
+    if matrix is not None:
+        columns = _float_columns(matrix, names)
+        return Encoder(columns, named=table.named, n_columns=len(columns)), _frame_of(matrix, columns)
     reads = [read_column(values.iloc[:, i]) for i in range(len(names))]
     problems = [
         f"{name!r} ({read.dtype}): {read.advice}"
@@ -260,7 +266,7 @@ def fit_encode(table: Table) -> tuple[Encoder, Encoded]:
         )
     columns = tuple(map(_column, names, _safe_names(names), reads))
     encoder = Encoder(columns, named=table.named, n_columns=len(columns))
-    return encoder, _assemble(columns, reads)
+    return encoder, _assemble(columns, reads, copy=False)
 
 
 def _column(name: str, encoded_name: str, read: Numbers | Factor | Unreadable) -> Column:
@@ -276,21 +282,48 @@ def _column(name: str, encoded_name: str, read: Numbers | Factor | Unreadable) -
     return Column(name, encoded_name, "number", dtype=str(read.values.dtype), all_missing=all_missing)
 
 
+def _as_floats(frame: pd.DataFrame) -> NDArray[Any] | None:
+    """Return all columns as one array that is the frame's own memory; None where they are not all floats of one type.
+
+    Column by column, a matrix stored row by row would be read from memory as often as it has columns.
+    """
+    if set(frame.dtypes) not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+        return None
+    values = frame.to_numpy(copy=False)
+    return values if np.may_share_memory(values, frame.iloc[:, 0].to_numpy(copy=False)) else None
+
+
+def _float_columns(matrix: NDArray[Any], names: Sequence[str]) -> tuple[Column, ...]:
+    """Describe columns of floats."""
+    highest, lowest = np.fmax.reduce(matrix, axis=0), np.fmin.reduce(matrix, axis=0)
+    _refuse_infinite(names, (highest > _LARGEST) | (lowest < -_LARGEST))
+    return tuple(
+        Column(name, encoded_name, "number", dtype=str(matrix.dtype), all_missing=bool(nothing))
+        for name, encoded_name, nothing in zip(names, _safe_names(names), np.isnan(highest), strict=True)
+    )
+
+
+def _frame_of(matrix: NDArray[Any], columns: Sequence[Column]) -> pd.DataFrame:
+    return pd.DataFrame(matrix, columns=[column.encoded_name for column in columns], copy=False)
+
+
 def _encode_matrix(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame | None:
     """Encode numbers of one type in one step; None where the columns need a look each."""
     dtypes = {column.dtype for column in columns}
     plain = all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in frame.dtypes)
     if not plain or len(dtypes) > 1 or any(column.kind == "category" for column in columns):
         return None
-    names = [column.encoded_name for column in columns]
     # not straight to float32, which would turn large float64 into infinity, with a warning
     read_as = np.float32 if all(dtype == np.float32 for dtype in frame.dtypes) else np.float64
     values = frame.to_numpy(dtype=read_as, copy=True)
-    _check_finite([c.name for c in columns], [values[:, i] for i in range(values.shape[1])])
-    return pd.DataFrame(values.astype(dtypes.pop(), copy=False), columns=names)
+    high, low = np.fmax.reduce(values, axis=0, initial=np.nan), np.fmin.reduce(values, axis=0, initial=np.nan)
+    _refuse_infinite([column.name for column in columns], (high > _LARGEST) | (low < -_LARGEST))
+    return _frame_of(values.astype(dtypes.pop(), copy=False), columns)
 
 
-def _assemble(columns: Sequence[Column], reads: Sequence[Numbers | Factor | Unreadable]) -> pd.DataFrame:
+def _assemble(
+    columns: Sequence[Column], reads: Sequence[Numbers | Factor | Unreadable], *, copy: bool = True
+) -> pd.DataFrame:
     """Build the encoded frame; every column that does not fit is named in one error."""
     numbers = {
         column.name: read.values for column, read in zip(columns, reads, strict=True) if isinstance(read, Numbers)
@@ -306,7 +339,7 @@ def _assemble(columns: Sequence[Column], reads: Sequence[Numbers | Factor | Unre
             problems.append(str(problem))
     if problems:
         raise InvalidData("X does not hold what it held in training. " + " ".join(problems))
-    return pd.DataFrame(encoded)
+    return pd.DataFrame(encoded, copy=copy)
 
 
 def _encode_number(column: Column, read: Numbers | Factor | Unreadable) -> NDArray[Any]:
@@ -369,7 +402,7 @@ def _safe_names(names: Sequence[str]) -> list[str]:
 
 
 def _as_matrix(table: Table, dtype: str) -> sp.csr_matrix:
-    """Return a canonical csr copy: sorted, without duplicates and stored zeros."""
+    """Return a canonical csr matrix: sorted, no duplicates, no stored zeros; a copy only where it is not so yet."""
     values = table.values
     if isinstance(values, pd.DataFrame):
         _, values = fit_encode(table)
@@ -377,24 +410,30 @@ def _as_matrix(table: Table, dtype: str) -> sp.csr_matrix:
             raise InvalidData("X was sparse in training: every column must hold numbers.")
         matrix = sp.csr_matrix(values.to_numpy(dtype=np.float64))
     else:
-        matrix = sp.csr_matrix(values, dtype=np.float64, copy=True)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
+        matrix = sp.csr_matrix(values, dtype=np.float32 if values.dtype == np.float32 else np.float64, copy=False)
+        if not (matrix.has_canonical_format and matrix.data.all()):
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+            matrix.eliminate_zeros()
     _check_finite(["its stored values"], [matrix.data])
-    return sp.csr_matrix(matrix, dtype=np.float32 if dtype == "float32" else np.float64)
+    return sp.csr_matrix(matrix, dtype=np.float32 if dtype == "float32" else np.float64, copy=False)
 
 
 def _check_finite(names: Sequence[str], arrays: Sequence[NDArray[Any]]) -> None:
     """Refuse what XGBoost refuses: infinity, and what is infinite in its float32."""
     bad = [
-        name
-        for name, values in zip(names, arrays, strict=True)
-        if values.size and (np.fmax.reduce(values) > _LARGEST or np.fmin.reduce(values) < -_LARGEST)
+        bool(values.size and (np.fmax.reduce(values) > _LARGEST or np.fmin.reduce(values) < -_LARGEST))
+        for values in arrays
     ]
-    if bad:
+    _refuse_infinite(names, bad)
+
+
+def _refuse_infinite(names: Sequence[str], bad: Sequence[bool] | NDArray[np.bool_]) -> None:
+    if any(bad):
         raise InvalidData(
             f"X must be finite (within ±3.4e38, the range of float32) or missing; infinite or larger: "
-            f"{_listed(bad)}. Replace them, e.g. X.replace([numpy.inf, -numpy.inf], numpy.nan)."
+            f"{_listed([name for name, is_bad in zip(names, bad, strict=True) if is_bad])}. "
+            "Replace them, e.g. X.replace([numpy.inf, -numpy.inf], numpy.nan)."
         )
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 
 from gbtune.diagnostics import MAX_SECONDS
@@ -134,8 +135,8 @@ class Ending:
         return self._on_all_rows(trial.seconds.get("train", 0.0) / grown * trial.rounds) if grown else 0.0
 
     def _on_all_rows(self, seconds: float) -> float:
-        train = self.objective.evaluator.folds.splits[0][0]
-        return seconds * self.objective.data.n_rows / len(train) / (1 + 0.6 * (self.threads - 1))
+        rows = np.mean([len(train) for train, _ in self.objective.evaluator.folds.splits])
+        return seconds * self.objective.data.n_rows / float(rows) / (1 + 0.6 * (self.threads - 1))
 
     # -- the model ------------------------------------------------------------------------------------------
 

@@ -346,7 +346,7 @@ class _Evaluation:
     def _settle(self, n_folds: int) -> int:
         """Grow the first folds until their mean curve stops; return its stop."""
         while True:
-            common = self._losses(n_folds).shape[1]
+            common = min(map(len, self.curves[:n_folds]))
             stop = self._early_stop(n_folds)
             if stop is not None or common == self.rounds.cap:
                 return stop or common
@@ -371,11 +371,13 @@ class _Evaluation:
 
     def _best(self, values: FloatArray) -> int:
         """Return the position of the common round in scores of shape (n_folds, len(rounds))."""
-        mean = values.mean(axis=0)
+        mean = values.mean(axis=0) if self.owner.metric.direction == "minimize" else -values.mean(axis=0)
+        best = int(mean.argmin())
+        if not math.isnan(mean[best]):
+            return best
         if np.isnan(mean).all():
             raise GbtuneError(f"The metric {self.owner.metric.name} is not a number with {dict(self.params)}.")
-        better = np.nanargmin if self.owner.metric.direction == "minimize" else np.nanargmax
-        return int(better(mean))
+        return int(np.nanargmin(mean))
 
     def _reported(self, step: int, stop: int, n_folds: int, *, latest: bool = False) -> bool:
         if self.report is None:
@@ -385,7 +387,7 @@ class _Evaluation:
             return False
         best = self._best(values)
         at = len(rounds) - 1 if latest else best
-        return self.report(step, float(values[:, at].mean()), [float(value) for value in values[:, at]])
+        return self.report(step, float(values[:, at].mean()), values[:, at].tolist())
 
     def _result(
         self, state: Literal["complete", "pruned", "stopped"], n_folds: int, stop: int, reason: str | None
@@ -408,12 +410,12 @@ class _Evaluation:
             reason,
             score=score if complete else None,
             partial_score=None if complete else score,
-            fold_scores=tuple(float(value) for value in values[:, best]),
+            fold_scores=tuple(values[:, best].tolist()),
             rounds=rounds[best],
             rounds_grown=grown,
-            curve_rounds=tuple(rounds[i] for i in shown),
-            curve=seven_digits(values.mean(axis=0)[shown]),
-            fold_curves=tuple(seven_digits(row[shown]) for row in values),
+            curve_rounds=tuple(rounds[i] for i in shown.tolist()),
+            curve=tuple(seven_digits(values.mean(axis=0)[shown]).tolist()),
+            fold_curves=tuple(map(tuple, seven_digits(values[:, shown]).tolist())),
             seconds=seconds,
             extra=extra,
         )

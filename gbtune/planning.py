@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from optuna.distributions import FloatDistribution
 
 from gbtune.evaluation import Evaluator, Rounds
@@ -50,7 +51,7 @@ class Plan:
     lowest_learning_rate : float or None
         Slower ones take too long; None: no floor.
     seconds_per_round : float or None
-        Of a default booster on one fold with one thread; None when nothing was probed.
+        Of a default booster on a fold of average size with one thread; None when nothing was probed.
     reason : str
         For the printed line; empty when nothing was given up.
     """
@@ -166,7 +167,7 @@ def learning_rates(space: SearchSpace) -> FloatDistribution | None:
 
 
 def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[], str | None] = lambda: None) -> float:
-    """Return the seconds of one round on the first fold, with the library's default parameters.
+    """Return the seconds of one round on a fold of average size, with the library's default parameters.
 
     Binning happens here, if it has not yet, and is not counted. At least two rounds are grown: the first one also
     sets the booster up.
@@ -178,7 +179,10 @@ def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[
         spent = times[-1] - times[0]
         return interrupted() is not None or (len(times) > 2 and spent > limit)
 
-    fit = evaluator.prepared.train_fold(evaluator.family.default_params, 0, 0, seed)
+    # The first fold is binned in any case, but of folds in time it has the fewest rows.
+    rows = np.array([len(train) for train, _ in evaluator.folds.splits])
+    typical = 0 if evaluator.folds.exchangeable else int(np.abs(rows - rows.mean()).argmin())
+    fit = evaluator.prepared.train_fold(evaluator.family.default_params, typical, 0, seed)
     times[0] = time.perf_counter()
     fit.grow(PROBE_ROUNDS, on_round)
     grown = len(times) - 1

@@ -424,17 +424,17 @@ def thin(n_points: int, limit: int = MAX_CURVE_POINTS) -> IntArray:
     return np.unique(np.linspace(0, n_points - 1, limit).round().astype(np.intp))
 
 
-def seven_digits(values: FloatArray) -> tuple[float, ...]:
+def seven_digits(values: FloatArray) -> FloatArray:
     """Return numbers with seven significant digits: enough to draw a curve, and short as text.
 
     Examples
     --------
     >>> import numpy as np
-    >>> seven_digits(np.array([1 / 3, 123456789.0, 0.0]))
-    (0.3333333, 123456800.0, 0.0)
+    >>> seven_digits(np.array([1 / 3, 123456789.0, 0.0])).tolist()
+    [0.3333333, 123456800.0, 0.0]
     """
     with np.errstate(all="ignore"):  # zero, infinity and what is not a number stay as they are
         power = 6 - np.floor(np.log10(np.abs(values)))  # up and down, so that powers of ten are exact
         up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)
         rounded = np.round(values * up / down) / up * down
-    return tuple(np.where(np.isfinite(rounded), rounded, values).tolist())
+    return np.where(np.isfinite(rounded), rounded, values)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import numpy as np
 
 
+@functools.lru_cache(maxsize=1024)  # the boosters of all trials have the same few
 def seed(study_seed: int, purpose: str, slot: int = 0, fold: int = 0) -> int:
     """Return the seed of one random stream.
 

@@ -232,8 +232,8 @@ def test_the_dataset_survives_pickling():
     pd.testing.assert_frame_equal(again.encoder.encode(X4), data.X)
 
 
-def test_the_callers_objects_are_neither_changed_nor_shared():
-    X, y = np.ones((30, 2)), np.arange(30.0)
+def test_the_callers_objects_are_never_changed_and_nothing_but_floats_is_shared():
+    X, y = np.arange(60.0).reshape(30, 2), np.arange(30.0)
     weight, groups = np.ones(30), np.arange(30)
     y_labels = np.arange(30) % 2
     given = (X, y, weight, groups, y_labels)
@@ -242,11 +242,50 @@ def test_the_callers_objects_are_neither_changed_nor_shared():
     labels = Dataset.from_arrays(X, y_labels)
     for now, then in zip(given, before, strict=True):
         np.testing.assert_array_equal(now, then)
-    kept = copy.deepcopy((data.X, data.y, data.sample_weight, data.groups, labels.y))
-    for array in given:
+    kept = copy.deepcopy((data.y, data.sample_weight, data.groups, labels.y))
+    for array in (y, weight, groups, y_labels):
         array[:] = 77
-    for now, then in zip((data.X, data.y, data.sample_weight, data.groups, labels.y), kept, strict=True):
+    for now, then in zip((data.y, data.sample_weight, data.groups, labels.y), kept, strict=True):
         np.testing.assert_array_equal(now, then)
+    with pytest.raises(ValueError, match="read-only"):
+        data.X.to_numpy()[0, 0] = 5.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", [np.asarray, pd.DataFrame, np.asfortranarray], ids=["array", "frame", "by column"])
+def test_floats_are_neither_copied_nor_widened(form, dtype):
+    X = form(np.random.default_rng(0).normal(size=(30, 3)).astype(dtype))
+    data = Dataset.from_arrays(X, np.arange(30.0))
+    assert set(data.X.dtypes) == {np.dtype(dtype)}
+    assert all(np.shares_memory(data.X.iloc[:, i].to_numpy(), np.asarray(X)) for i in range(3))
+
+
+def test_beside_text_floats_are_not_copied_either():
+    numbers = np.random.default_rng(0).normal(size=30).astype(np.float32)
+    X = pd.DataFrame({"number": numbers, "text": list("abc") * 10}, copy=False)
+    assert np.shares_memory(Dataset.from_arrays(X, np.arange(30.0)).X["number"].to_numpy(), numbers)
+
+
+def test_numbers_of_an_arrow_table_without_missing_values_are_not_copied():
+    column = pa.array(np.random.default_rng(0).normal(size=30).astype(np.float32))
+    table = pa.table({"a": column, "b": pa.array(["x", "y", None] * 10)})
+    data = Dataset.from_arrays(table, np.arange(30.0))
+    assert data.X["a"].dtype == np.float32
+    assert np.shares_memory(data.X["a"].to_numpy(), column.to_numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sparse_matrix_is_neither_copied_nor_made_dense(dtype):
+    X = sp.random(30, 4, density=0.4, format="csr", random_state=0).astype(dtype)
+    data = Dataset.from_arrays(X, np.arange(30.0))
+    assert data.X.dtype == dtype
+    assert np.shares_memory(data.X.data, X.data)
+
+
+def test_a_sparse_matrix_with_stored_zeros_is_left_as_it_is_and_used_without_them():
+    X = sp.csr_matrix((np.array([1.0, 0.0, 2.0]), np.array([0, 1, 1]), np.array([0, 2, 3])), shape=(2, 2))
+    assert Dataset.from_arrays(X, [0.5, 1.5]).X.nnz == 2
+    assert X.nnz == 3
 
 
 def test_the_index_of_the_caller_does_not_matter():

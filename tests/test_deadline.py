@@ -15,6 +15,7 @@ import optuna
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.dummy import DummyRegressor
+from sklearn.model_selection import TimeSeriesSplit
 from stub import SPACE, stub_objective
 
 import gbtune
@@ -131,7 +132,7 @@ def ending(timeout: float | None, **arguments: Any) -> Ending:
 
 
 def trial(number: int, *, refit: float = 4.0, state: Any = "complete") -> TrialRecord:
-    """A trial whose refit on all rows takes so many seconds: four folds of a hundred rounds on 331 of 442 rows."""
+    """A trial whose refit on all rows takes so many seconds: four folds of a hundred rounds on three quarters of them."""
     return TrialRecord(
         number,
         state,
@@ -139,7 +140,7 @@ def trial(number: int, *, refit: float = 4.0, state: Any = "complete") -> TrialR
         score=60.0 + number,
         rounds=100,
         rounds_grown=(100, 100, 100, 100),
-        seconds={"train": refit * 4 * 331 / 442},
+        seconds={"train": refit * 4 * 0.75},
     )
 
 
@@ -152,12 +153,19 @@ def trials(count: int, **arguments: Any) -> list[TrialRecord]:
 
 def test_before_the_first_trial_the_librarys_default_model_has_its_time(time: Time) -> None:
     end = ending(100.0)
-    end.reserve(3.31)
+    end.reserve(3.315)
     assert end.clock.reserved == pytest.approx(LEAST_SHARE * 4.42 + 100 * LOOK_SHARE), "half of it, if need be"
     family = end.objective.family
     family.capabilities = dataclasses.replace(family.capabilities, stoppable=False)  # type: ignore[misc]
-    end.reserve(3.31)
+    end.reserve(3.315)
     assert end.clock.reserved == pytest.approx(4.42 + 100 * LOOK_SHARE)
+
+
+def test_windows_in_time_have_half_of_the_rows_on_average(time: Time) -> None:
+    in_time = stub_objective(cv=TimeSeriesSplit(5))
+    end = ending(1000.0, objective=in_time, ensemble=1)
+    end.note(ABOUT, [dataclasses.replace(trial(0), seconds={"train": 4 * 2.0})])
+    assert end.clock.reserved == pytest.approx(2.0 * 442 / 223 + MAX_SECONDS)
 
 
 def test_the_best_trials_refit_is_kept_time_for_and_a_pruned_ones_is_not(time: Time) -> None:

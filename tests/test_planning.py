@@ -151,3 +151,10 @@ def test_the_probe_grows_a_few_rounds_of_one_fold() -> None:
     objective = stub_objective(lambda params, fold: grown.append(fold))
     assert probe(objective.evaluator, 10.0, 0) >= 0
     assert grown == [0]
+
+
+def test_of_folds_in_time_the_probe_takes_one_of_average_size() -> None:
+    grown: list[int] = []
+    objective = stub_objective(lambda params, fold: grown.append(fold), cv=TimeSeriesSplit(5))
+    probe(objective.evaluator, 10.0, 0)
+    assert grown == [2]

@@ -87,9 +87,27 @@ class CompleteTrials:
         The same array every time.
         """
         if n_folds not in self._scores:
-            whole = [told.scores for _, told in self.told if told.whole and told.n_folds == n_folds]
-            self._scores[n_folds] = np.array(whole, dtype=np.float64).reshape(-1, n_folds)
+            self._scores[n_folds] = _whole(self.told, n_folds)
         return self._scores[n_folds]
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The numbers of folds that scores were asked for."""
+        return tuple(self._scores)
+
+    def followed_by(self, more: list[tuple[int, FoldScores]]) -> CompleteTrials:
+        """Return these and more; what the scores were asked for is not read again."""
+        if not more:
+            return self
+        both = CompleteTrials(self.told + more)
+        for n_folds, known in self._scores.items():
+            both._scores[n_folds] = np.concatenate([known, _whole(more, n_folds)])
+        return both
+
+
+def _whole(told: list[tuple[int, FoldScores]], n_folds: int) -> FloatArray:
+    whole = [each.scores for _, each in told if each.n_folds == n_folds and len(each.scores) == n_folds]
+    return np.array(whole, dtype=np.float64).reshape(-1, n_folds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +116,7 @@ class _Read:
 
     settled: list[FrozenTrial] = dataclasses.field(default_factory=list)
     """The first trials, all finished. Storages keep these objects, so that comparing them is comparing addresses."""
-    told: list[tuple[int, FoldScores]] = dataclasses.field(default_factory=list)
+    told: CompleteTrials = dataclasses.field(default_factory=lambda: CompleteTrials([]))
     """By those."""
     later: list[FrozenTrial] = dataclasses.field(default_factory=list)
     """Complete trials among the others."""
@@ -109,8 +127,10 @@ class _Read:
         """Return what is known when these trials come after the settled ones."""
         open_at = (place for place, trial in enumerate(trials) if not trial.state.is_finished())
         known = next(open_at, len(trials))
-        told, later = self.told + self._told_by(trials[:known]), _complete(trials[known:])
-        found = CompleteTrials(told + self._told_by(later))
+        told, later = self.told.followed_by(self._told_by(trials[:known])), _complete(trials[known:])
+        for n_folds in self.found.asked:
+            told.scores(n_folds)
+        found = told.followed_by(self._told_by(later))
         return _Read(self.settled + trials[:known], told, later, found, self.by_trial)
 
     def _told_by(self, trials: list[FrozenTrial]) -> list[tuple[int, FoldScores]]:
