@@ -295,11 +295,11 @@ def _as_floats(frame: pd.DataFrame) -> NDArray[Any] | None:
 
 def _float_columns(matrix: NDArray[Any], names: Sequence[str]) -> tuple[Column, ...]:
     """Describe columns of floats."""
-    highest, lowest = np.fmax.reduce(matrix, axis=0), np.fmin.reduce(matrix, axis=0)
-    _refuse_infinite(names, (highest > _LARGEST) | (lowest < -_LARGEST))
+    _refuse_infinite(names, _too_large(matrix))
+    empty = np.isnan(np.fmax.reduce(matrix, axis=0))
     return tuple(
         Column(name, encoded_name, "number", dtype=str(matrix.dtype), all_missing=bool(nothing))
-        for name, encoded_name, nothing in zip(names, _safe_names(names), np.isnan(highest), strict=True)
+        for name, encoded_name, nothing in zip(names, _safe_names(names), empty, strict=True)
     )
 
 
@@ -316,8 +316,7 @@ def _encode_matrix(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFra
     # not straight to float32, which would turn large float64 into infinity, with a warning
     read_as = np.float32 if all(dtype == np.float32 for dtype in frame.dtypes) else np.float64
     values = frame.to_numpy(dtype=read_as, copy=True)
-    high, low = np.fmax.reduce(values, axis=0, initial=np.nan), np.fmin.reduce(values, axis=0, initial=np.nan)
-    _refuse_infinite([column.name for column in columns], (high > _LARGEST) | (low < -_LARGEST))
+    _refuse_infinite([column.name for column in columns], _too_large(values))
     return _frame_of(values.astype(dtypes.pop(), copy=False), columns)
 
 
@@ -328,7 +327,7 @@ def _assemble(
     numbers = {
         column.name: read.values for column, read in zip(columns, reads, strict=True) if isinstance(read, Numbers)
     }
-    _check_finite(list(numbers), list(numbers.values()))
+    _refuse_infinite(list(numbers), [*map(_too_large, numbers.values())])
     encoded: dict[str, Any] = {}
     problems = []
     for column, read in zip(columns, reads, strict=True):
@@ -415,20 +414,17 @@ def _as_matrix(table: Table, dtype: str) -> sp.csr_matrix:
             matrix = matrix.copy()
             matrix.sum_duplicates()
             matrix.eliminate_zeros()
-    _check_finite(["its stored values"], [matrix.data])
+    _refuse_infinite(["its stored values"], [_too_large(matrix.data)])
     return sp.csr_matrix(matrix, dtype=np.float32 if dtype == "float32" else np.float64, copy=False)
 
 
-def _check_finite(names: Sequence[str], arrays: Sequence[NDArray[Any]]) -> None:
-    """Refuse what XGBoost refuses: infinity, and what is infinite in its float32."""
-    bad = [
-        bool(values.size and (np.fmax.reduce(values) > _LARGEST or np.fmin.reduce(values) < -_LARGEST))
-        for values in arrays
-    ]
-    _refuse_infinite(names, bad)
+def _too_large(values: NDArray[Any]) -> Any:
+    """Return whether a column, or each of several, holds what XGBoost refuses: infinity, also as float32."""
+    highest, lowest = (function.reduce(values, axis=0, initial=np.nan) for function in (np.fmax, np.fmin))
+    return (highest > _LARGEST) | (lowest < -_LARGEST)
 
 
-def _refuse_infinite(names: Sequence[str], bad: Sequence[bool] | NDArray[np.bool_]) -> None:
+def _refuse_infinite(names: Sequence[str], bad: Sequence[Any]) -> None:
     if any(bad):
         raise InvalidData(
             f"X must be finite (within ±3.4e38, the range of float32) or missing; infinite or larger: "

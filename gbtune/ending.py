@@ -86,7 +86,7 @@ class Ending:
         self._baseline: list[TrialRecord] = []
         self._threads_used = 1
         self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
-        self._cut: dict[int, int] = {}  # trials that were fitted with fewer rounds than they should have
+        self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
 
     @property
     def threads(self) -> int:
@@ -162,18 +162,18 @@ class Ending:
             may_go_on=self._may_go_on,
             enough=self._is_enough,
         )
-        for trial in self.members:
-            if trial.number in self._cut:
+        for position, trial in enumerate(self.members):
+            if position in self._cut:
                 warnings.warn(
                     f"timeout={self.clock.timeout:g} s was over before trial {trial.number} was fitted on all rows: "
-                    f"its model has {self._cut[trial.number]} of {trial.rounds} rounds. Raise timeout, or fit it "
+                    f"its model has {self._cut[position]} of {trial.rounds} rounds. Raise timeout, or fit it "
                     "yourself with result.best_params.",
                     GbtuneWarning,
                     stacklevel=2,
                 )
         self.review.store(self.members[0], feature_importances(model), time.perf_counter() - started)
         numbers = tuple(trial.number for trial in self.members)
-        final = FinalModel(numbers, left_out=len(chosen) - len(numbers))
+        final = FinalModel(numbers, left_out=len({trial.number for trial in chosen} - set(numbers)))
         try:
             self.study.set_user_attr(FINAL_MODEL_KEY, final.to_json())
         except Exception as error:  # of any storage: it costs no model
@@ -199,18 +199,19 @@ class Ending:
         self._planned += planned
         return True
 
-    def _is_enough(self, trial: TrialRecord, grown: int) -> bool:
+    def _is_enough(self, position: int, grown: int) -> bool:
         """Whether a refit that takes longer than thought is cut: after the time, with at least half of its rounds."""
         timeout = self.clock.timeout
-        late = timeout is not None and self.clock.elapsed > timeout and grown >= LEAST_SHARE * trial.rounds
+        least = LEAST_SHARE * self.members[position].rounds
+        late = timeout is not None and self.clock.elapsed > timeout and grown >= least
         if late:
-            self._cut[trial.number] = grown
+            self._cut[position] = grown
         return late
 
-    def _fitted_with(self, trial: TrialRecord) -> dict[str, Any]:
+    def _fitted_with(self, position: int) -> dict[str, Any]:
         """Return what a member was really fitted with: its recipe must give the same model again."""
-        params = trial.all_params
-        return {**params, "n_estimators": self._cut[trial.number]} if trial.number in self._cut else params
+        params = self.members[position].all_params
+        return {**params, "n_estimators": self._cut[position]} if position in self._cut else params
 
     def _nothing_completed(self, records: list[TrialRecord], plan: Plan) -> BaseException:
         if self.clock.interrupt.is_set():
@@ -241,7 +242,7 @@ class Ending:
                 facts = collect_facts(study, seconds=self.clock.elapsed)
                 bundle = None
                 if model is not None:
-                    params = [self._fitted_with(trial) for trial in self.members]
+                    params = [*map(self._fitted_with, range(len(self.members)))]
                     bundle = bundle_model(self.objective, model, example, *params, threads=self._threads_used)
                 outcome = describe_outcome(
                     study, state, model=bundle, register=self.register, promote=self.promote, facts=facts

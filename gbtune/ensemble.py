@@ -7,6 +7,7 @@ copied and pickled as any estimator. On disk it is one native file for each mode
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class FinalModel(JsonRecord):
     Parameters
     ----------
     trials : tuple of int
-        Their numbers, the best first.
+        Their numbers, the best first; one that was fitted with several seeds so often.
     left_out : int, default 0
         How many more were wanted, and did not fit into the time.
 
@@ -40,6 +41,8 @@ class FinalModel(JsonRecord):
     >>> from gbtune.ensemble import FinalModel
     >>> FinalModel((7, 3, 12), left_out=2).words
     'mean of 3, fitted like trials 7, 3 and 12 on all rows (for 2 more there was no time)'
+    >>> FinalModel((7, 3, 7, 7)).words
+    'mean of 4, fitted like trials 7 (3 seeds) and 3 on all rows'
     """
 
     trials: tuple[int, ...]
@@ -48,11 +51,12 @@ class FinalModel(JsonRecord):
     @property
     def words(self) -> str:
         """What the model is made of."""
-        *others, last = map(str, self.trials)
+        seeds = Counter(self.trials)
+        *others, last = (f"{trial} ({count} seeds)" if count > 1 else str(trial) for trial, count in seeds.items())
+        which = f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+        mean = f"mean of {len(self.trials)}, " if len(self.trials) > 1 else ""
         more = f" (for {self.left_out} more there was no time)" if self.left_out else ""
-        if not others:
-            return f"fitted like trial {last} on all rows{more}"
-        return f"mean of {len(self.trials)}, fitted like trials {', '.join(others)} and {last} on all rows{more}"
+        return f"{mean}fitted like {which} on all rows{more}"
 
 
 def average(models: Sequence[Any], y: NDArray[Any], *, classify: bool) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from gbtune import ensemble
 from gbtune.errors import InvalidArgument
 from gbtune.facts import ranked
@@ -17,6 +19,9 @@ from gbtune.seeds import seed as derive_seed
 
 DEFAULT_MEMBERS = 10
 """docs/performance.md, "The final model": a little better than the best alone on small data, and better on larger."""
+
+ENOUGH = 5
+"""Where fewer configurations are good enough, the best one is fitted with so many seeds."""
 
 LEAST_GAIN = 0.8
 """Of the best trial's gain over the baseline a member keeps so much."""
@@ -41,10 +46,10 @@ def checked_ensemble(ensemble: object) -> int | None:
 
 
 def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: int) -> list[TrialRecord]:
-    """Return the best complete trials, the best first, each configuration once.
+    """Return the trials whose configurations are fitted for the final model, the best first.
 
-    They are fewer than wanted if no more have completed, or if the others are much worse than the best: a member must
-    keep 80 % of the best one's gain over the library's default. After a short search the tenth best may be its worst.
+    A member must keep 80 % of the best one's gain over the library's default: after a short search the tenth best may
+    be its worst. Where fewer than five do, the best one comes first with five seeds.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
     [1, 2, 0]
     >>> default = TrialRecord(3, "complete", {}, kind="baseline", score=0.5)
     >>> [trial.number for trial in choose_members(about, [*trials, default], 3)]
-    [1, 2]
+    [1, 1, 1]
     """
     found = [record for record in ranked(about, records) if record.duplicate_of is None]
     baseline = next((record for record in found if record.kind == BASELINE), None)
@@ -74,7 +79,8 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
         best, default = found[0].score or 0.0, baseline.score or 0.0
         allowed = (1 - LEAST_GAIN) * abs(best - default)
         found = [record for record in found if abs((record.score or 0.0) - best) <= allowed]
-    return found[:wanted]
+    enough = min(wanted, ENOUGH)
+    return found[:wanted] if len(found) >= enough else [*found[:1] * enough, *found[1:]][:wanted]
 
 
 def fit_members(
@@ -84,7 +90,7 @@ def fit_members(
     threads: int,
     workers: int,
     may_go_on: Callable[[Sequence[TrialRecord]], bool] = lambda _: True,
-    enough: Callable[[TrialRecord, int], bool] = lambda trial, grown: False,
+    enough: Callable[[int, int], bool] = lambda position, grown: False,
 ) -> tuple[Any, list[TrialRecord]]:
     """Fit each trial's configuration on all rows, with exactly its common round, and average.
 
@@ -99,14 +105,15 @@ def fit_members(
     may_go_on : callable, optional
         Asked before the next ones are fitted, with their trials; False: leave them and the rest out.
     enough : callable, optional
-        Asked after each round, with the trial and the rounds grown; True: fit it with these.
+        Asked after each round, with the position in `trials` and the rounds grown; True: fit it with these.
 
     Returns
     -------
     model : estimator
         The library's own for one trial, otherwise what `gbtune.ensemble.average` makes.
     trials : list of TrialRecord
-        Those it was fitted with. One, if the family's estimators are none of scikit-learn's kind.
+        Those it was fitted with. One, if the family's estimators are none of scikit-learn's kind; without those that
+        other seeds make no other model of.
     """
 
     def fit(position: int) -> Any:
@@ -118,23 +125,37 @@ def fit_members(
             loss=objective.evaluator.loss,
             threads=threads,
             prepared=objective.evaluator.prepared,
-            **({"enough": functools.partial(enough, trials[position])} if stoppable else {}),
+            **({"enough": functools.partial(enough, position)} if stoppable else {}),
         )
 
     stoppable = objective.family.capabilities.stoppable
-    fitted: list[Any] = []
+    trials, fitted = list(trials), list[Any]()
+    seeds = sum(trial is trials[0] for trial in trials)
     with ThreadPoolExecutor(workers) as pool:
         while len(fitted) < len(trials):
-            positions = range(len(fitted), min(len(trials), len(fitted) + workers))
+            end = seeds if len(fitted) < seeds else len(trials)
+            positions = range(len(fitted), min(end, len(fitted) + workers))
             if not may_go_on([trials[position] for position in positions]):
                 break
             fitted += pool.map(fit, positions)
             if not ensemble.can_be_averaged(fitted[0]):
-                fitted = fitted[:1]
-                break
+                trials = trials[:1]
+            elif 1 < len(fitted) <= seeds and _predict_alike(fitted[0], fitted[1], objective):
+                trials = trials[:1] + trials[seeds:]
+                seeds = 1
+            else:
+                continue
+            fitted = fitted[:1]
     fitted = fitted or [fit(0)]
     data = objective.data
-    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), list(trials[: len(fitted)])
+    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), trials[: len(fitted)]
+
+
+def _predict_alike(one: Any, other: Any, objective: Objective) -> bool:
+    """Whether two models are the same: of boosters that sample neither rows nor columns, seeds make one."""
+    rows = objective.data.X[:200]
+    method = "predict_proba" if objective.data.n_classes else "predict"
+    return bool(np.array_equal(getattr(one, method)(rows), getattr(other, method)(rows)))
 
 
 def booster_params(record: TrialRecord) -> dict[str, Any]:
