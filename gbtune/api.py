@@ -152,8 +152,9 @@ optuna.pruners.BasePruner or None, default "race"
     tracking : bool, str or Tracker, default True
         MLflow at the environment's tracking URI (or a local ``mlflow.db``), at another URI, or by a tracker.
     ensemble : int, optional
-        Of how many configurations the final model is the mean: the best ones, each fitted on all rows. 1: one ordinary
-        model of the library. None: ten, or as many as have completed and fit into the time.
+        Of how many models the final model is the mean, at most: the best configurations, each fitted on all rows; where
+        fewer than five are nearly as good as the best, that one with five seeds. As many as fit into the time. 1: one
+        ordinary model of the library. None: ten.
     register : str, optional
         Register the model under this name in MLflow: a new version, with the alias ``challenger``.
     promote : {"if_better", "unless_worse", "always", "never"} or callable, default "if_better"

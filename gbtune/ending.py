@@ -57,7 +57,7 @@ class Ending:
     n_jobs : int
         Cores.
     ensemble : int, optional
-        Of how many configurations the final model is the mean. None: `DEFAULT_MEMBERS`.
+        Of how many models the final model is the mean, at most. None: `DEFAULT_MEMBERS`.
     register : str, optional
         Name in the model registry.
     promote : bool, default True

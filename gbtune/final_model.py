@@ -39,7 +39,7 @@ def checked_ensemble(ensemble: object) -> int | None:
         return None
     if isinstance(ensemble, bool) or not isinstance(ensemble, numbers.Integral) or int(ensemble) < 1:
         raise InvalidArgument(
-            f"ensemble must be the number of configurations whose models are averaged, at least 1, or None for "
+            f"ensemble must be the number of models that are averaged, at least 1, or None for "
             f"gbtune's choice; got {ensemble!r}. For a single model of the library: ensemble=1."
         )
     return int(ensemble)

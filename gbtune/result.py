@@ -111,7 +111,8 @@ class TuningResult:
     def members(self) -> tuple[int, ...]:
         """Numbers of the trials whose configurations `model` was fitted with, the best first; one for a single model.
 
-        The library's own estimators are ``gbtune.ensemble.members(result.model)``, in the same order.
+        A configuration that was fitted with several seeds is there as often. The library's own estimators are
+        ``gbtune.ensemble.members(result.model)``, in the same order.
         """
         final = stored_final_model(self.study)
         return (self.best_trial.number,) if final is None else final.trials

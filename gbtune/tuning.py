@@ -80,7 +80,7 @@ class Tuning:
     call : str, optional
         The Python call that finds the same again.
     ensemble : int, optional
-        Of how many configurations the final model is the mean. None: gbtune's choice.
+        Of how many models the final model is the mean, at most. None: gbtune's choice.
     register : str, optional
         Name in the model registry.
     promote : bool, default True

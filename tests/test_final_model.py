@@ -160,7 +160,7 @@ def test_a_number_of_numpys_is_a_number() -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, "ten", True])
 def test_what_is_no_number_of_configurations_is_refused(wrong: Any, diabetes: Frame) -> None:
-    with pytest.raises(InvalidArgument, match="ensemble must be the number of configurations"):
+    with pytest.raises(InvalidArgument, match="ensemble must be the number of models"):
         tuned(*diabetes, "lightgbm", ensemble=wrong)
 
 
