@@ -24,6 +24,7 @@ from gbtune.data import Dataset
 from gbtune.diagnostics import MAX_SECONDS
 from gbtune.ending import ENSEMBLE_SHARE, LEAST_SHARE, LOOK_SHARE, REPORT_SECONDS, SIDE_BY_SIDE, WRITING_SHARE, Ending
 from gbtune.families.base import FoldFit, Prepared
+from gbtune.final_model import ENOUGH
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.study import Clock
 from gbtune.testing.families import StubFamily
@@ -197,6 +198,16 @@ def test_further_members_are_fitted_side_by_side_and_get_a_share_of_the_time_at_
     end = ending(100.0)
     end.note(ABOUT, trials(10, refit=8.0))
     assert end.clock.reserved == pytest.approx(8.0 + ENSEMBLE_SHARE * 100 + 100 * LOOK_SHARE)
+
+
+def test_a_slow_configuration_is_fitted_alone_and_a_fast_one_with_several_seeds(time: Time) -> None:
+    end = ending(100.0)
+    end.note(ABOUT, [trial(0, refit=9.9)])
+    assert [member.number for member in end.members] == [0] * ENOUGH
+    end = ending(100.0)
+    end.note(ABOUT, [trial(0, refit=10.1)])
+    assert [member.number for member in end.members] == [0]
+    assert end.clock.reserved == pytest.approx(10.1 + 100 * LOOK_SHARE)
 
 
 def test_the_tracker_says_what_writing_takes(time: Time) -> None:
