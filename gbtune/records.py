@@ -22,7 +22,7 @@ from gbtune.json_record import JsonRecord
 
 TRIAL_KEY = "gbtune:trial"
 STUDY_KEY = "gbtune:study"
-MAX_CURVE_POINTS = 200
+MAX_CURVE_POINTS = 100
 
 IntArray = NDArray[np.intp]
 FloatArray = NDArray[np.float64]
@@ -109,7 +109,7 @@ class CVResult:
     rounds_grown : tuple of int
         Rounds grown in each started fold.
     curve_rounds, curve : tuple of int, tuple of float
-        The mean validation curve of the metric, thinned to at most 200 points.
+        The mean validation curve of the metric, thinned to at most 100 points.
     fold_curves : tuple of tuple of float
         The same rounds, one curve per finished fold.
     seconds : mapping of str to float
