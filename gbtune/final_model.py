@@ -49,7 +49,7 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
     """Return the trials whose configurations are fitted for the final model, the best first.
 
     A member must keep 80 % of the best one's gain over the library's default: after a short search the tenth best may
-    be its worst. Where fewer than five do, the best one comes first with five seeds.
+    be its worst. Where fewer than five do, the best one comes first with five seeds, if it samples rows or columns.
 
     Parameters
     ----------
@@ -71,7 +71,10 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
     [1, 2, 0]
     >>> default = TrialRecord(3, "complete", {}, kind="baseline", score=0.5)
     >>> [trial.number for trial in choose_members(about, [*trials, default], 3)]
-    [1, 1, 1]
+    [1, 2]
+    >>> better = TrialRecord(4, "complete", {"subsample": 0.7}, score=0.05)
+    >>> [trial.number for trial in choose_members(about, [*trials, default, better], 9)]
+    [4, 4, 4, 4, 4, 1, 2]
     """
     found = [record for record in ranked(about, records) if record.duplicate_of is None]
     baseline = next((record for record in found if record.kind == BASELINE), None)
@@ -80,7 +83,15 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
         allowed = (1 - LEAST_GAIN) * abs(best - default)
         found = [record for record in found if abs((record.score or 0.0) - best) <= allowed]
     enough = min(wanted, ENOUGH)
-    return found[:wanted] if len(found) >= enough else [*found[:1] * enough, *found[1:]][:wanted]
+    if len(found) >= enough or not found or not _samples(found[0]):
+        return found[:wanted]
+    return [*found[:1] * enough, *found[1:]][:wanted]
+
+
+def _samples(trial: TrialRecord) -> bool:
+    """Whether a configuration samples rows or columns, so that its seed matters: by subsample, feature_fraction, ..."""
+    shares = (value for name, value in trial.params.items() if "sample" in name or "fraction" in name)
+    return any(isinstance(value, float) and value < 1 for value in shares)
 
 
 def fit_members(
