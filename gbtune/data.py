@@ -31,7 +31,7 @@ MAX_HASHED_CELLS = 20_000_000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """The data of a study: encoded, checked, owned.
+    """The data of a study: encoded and checked.
 
     Made by `Dataset.from_arrays`. Floats of X are not copied where they can be used as they are: do not change them as
     long as a `gbtune.Objective` or a running study uses them. Nothing else is shared with the caller's objects, and

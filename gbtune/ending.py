@@ -100,7 +100,7 @@ class Ending:
         """Take note of finished trials, and keep the time that fitting the best of them again will take."""
         known = {trial.number: trial for trial in (*self._baseline, *self.members, *records)}
         self._baseline = [trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete"]
-        self.members = self._choose(about, [*known.values()])
+        self._choose(about, [*known.values()])
         if not self.members:
             return
         each = [*map(self._refit_seconds, self.members)]
@@ -117,13 +117,13 @@ class Ending:
         share = LEAST_SHARE if self.objective.family.capabilities.stoppable else 1.0
         self.clock.reserved = share * self._on_all_rows(seconds_on_a_fold) + self._seconds_afterwards()
 
-    def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return whose configurations are to be fitted: a slow one alone, with all cores, not with several seeds."""
-        members = choose_members(about, records, self.wanted)
-        if self.clock.timeout is None or len({trial.number for trial in members}) != 1:
-            return members
-        self.members = members
-        return members[:1] if self._refit_seconds(members[0]) > ENSEMBLE_SHARE * self.clock.timeout else members
+    def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
+        """Choose the members; a slow configuration is to be fitted once, with all cores, not with several seeds."""
+        self.members = choose_members(about, records, self.wanted)
+        if self.clock.timeout is None or len({trial.number for trial in self.members}) != 1:
+            return
+        if self._refit_seconds(self.members[0]) > ENSEMBLE_SHARE * self.clock.timeout:
+            del self.members[1:]
 
     def _seconds_afterwards(self) -> float:
         """Return the seconds to keep for what comes after the model: a look at its predictions, and writing."""
@@ -157,7 +157,8 @@ class Ending:
             If no trial has completed.
         """
         records = read_records(self.study)[1]
-        self.members = chosen = self._choose(record, records)
+        self._choose(record, records)
+        chosen = self.members
         if not chosen:
             raise self._nothing_completed(records, plan)
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, 0.0

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from gbtune import ensemble
 from gbtune.errors import InvalidArgument
 from gbtune.facts import ranked
@@ -123,8 +121,7 @@ def fit_members(
     model : estimator
         The library's own for one trial, otherwise what `gbtune.ensemble.average` makes.
     trials : list of TrialRecord
-        Those it was fitted with. One, if the family's estimators are none of scikit-learn's kind; without those that
-        other seeds make no other model of.
+        Those it was fitted with. One, if the family's estimators are none of scikit-learn's kind.
     """
 
     def fit(position: int) -> Any:
@@ -140,33 +137,19 @@ def fit_members(
         )
 
     stoppable = objective.family.capabilities.stoppable
-    trials, fitted = list(trials), list[Any]()
-    seeds = sum(trial is trials[0] for trial in trials)
+    fitted: list[Any] = []
     with ThreadPoolExecutor(workers) as pool:
         while len(fitted) < len(trials):
-            end = seeds if len(fitted) < seeds else len(trials)
-            positions = range(len(fitted), min(end, len(fitted) + workers))
+            positions = range(len(fitted), min(len(trials), len(fitted) + workers))
             if not may_go_on([trials[position] for position in positions]):
                 break
             fitted += pool.map(fit, positions)
             if not ensemble.can_be_averaged(fitted[0]):
-                trials = trials[:1]
-            elif 1 < len(fitted) <= seeds and _predict_alike(fitted[0], fitted[1], objective):
-                trials = trials[:1] + trials[seeds:]
-                seeds = 1
-            else:
-                continue
-            fitted = fitted[:1]
+                fitted = fitted[:1]
+                break
     fitted = fitted or [fit(0)]
     data = objective.data
-    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), trials[: len(fitted)]
-
-
-def _predict_alike(one: Any, other: Any, objective: Objective) -> bool:
-    """Whether two models are the same: of boosters that sample neither rows nor columns, seeds make one."""
-    rows = objective.data.X[:200]
-    method = "predict_proba" if objective.data.n_classes else "predict"
-    return bool(np.array_equal(getattr(one, method)(rows), getattr(other, method)(rows)))
+    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), list(trials[: len(fitted)])
 
 
 def booster_params(record: TrialRecord) -> dict[str, Any]:
