@@ -22,8 +22,9 @@ from gbtune.errors import InvalidArgument
 from gbtune.held_out import HeldOut
 from gbtune.json_record import JsonRecord
 from gbtune.metrics import METRICS, is_nearly_perfect
-from gbtune.records import Folds, TrialRecord, thin
+from gbtune.records import Folds, TrialRecord
 from gbtune.summary import short
+from gbtune.thinning import thin
 
 if TYPE_CHECKING:
     from gbtune.data import Dataset

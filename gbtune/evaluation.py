@@ -24,8 +24,9 @@ from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.families.schedules import middle_rate
 from gbtune.held_out import BestHeldOut
 from gbtune.metrics import Metric, training_loss
-from gbtune.records import CVResult, FloatArray, Folds, seven_digits, thin
+from gbtune.records import CVResult, FloatArray, Folds
 from gbtune.seeds import seed as derive_seed
+from gbtune.thinning import seven_digits, thin
 
 if TYPE_CHECKING:
     from gbtune.data import Dataset

@@ -19,6 +19,7 @@ from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument, WorkerDied
 from gbtune.evaluation import Evaluator, Rounds, Schedule
 from gbtune.families.base import check_params
+from gbtune.json_record import filled
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecord, TrialRecord
 from gbtune.seeds import fresh_study_seed
@@ -289,7 +290,7 @@ class Objective:
         except Exception as error:
             reason = "worker" if isinstance(error, WorkerDied) else None
             failed = dataclasses.replace(record, state="failed", reason=reason, error=traceback.format_exc())
-            _write(trial, dataclasses.replace(failed, ended_at=_now()))
+            _write(trial, dataclasses.replace(failed, ended_at=_now()).to_json())
             raise
         reason = result.reason
         if reason == "pruner" and isinstance(trial.study.pruner, RacingPruner):
@@ -298,7 +299,7 @@ class Objective:
         outcome.update(state="complete" if result.state == "complete" else "pruned", reason=reason)
         if not proposal.owns:
             outcome.update(duplicate_of=proposal.claim.number, seconds={}, rounds_grown=())
-        _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()))
+        _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()).to_json())
         if result.score is None:
             raise optuna.TrialPruned(f"stopped by the {reason} after {len(result.fold_scores)} folds")
         return result.score
@@ -349,9 +350,11 @@ class Objective:
     def _reporter(
         self, trial: optuna.Trial, record: TrialRecord, protocol: Protocol
     ) -> Callable[[int, float, Sequence[float]], bool]:
+        text = record.to_json()
+
         def report(step: int, value: float, fold_scores: Sequence[float]) -> bool:
             # The pruner reads the scores so far from the record.
-            _write(trial, dataclasses.replace(record, fold_scores=tuple(fold_scores)))
+            _write(trial, filled(text, "fold_scores", fold_scores))
             trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
             if record.kind == BASELINE:  # never pruned; the others may be compared with it
                 return False
@@ -377,9 +380,9 @@ def _checked_seed(seed: object) -> int:
     return int(seed)
 
 
-def _write(trial: optuna.Trial, record: TrialRecord) -> None:
+def _write(trial: optuna.Trial, record: str) -> None:
     with writing(trial.study):
-        trial.set_user_attr(TRIAL_KEY, record.to_json())
+        trial.set_user_attr(TRIAL_KEY, record)
 
 
 def _now() -> int:

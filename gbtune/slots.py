@@ -237,7 +237,7 @@ def should_prune(trial: optuna.Trial) -> bool:
     """Ask a study's pruner about a running trial, as if nothing had ever interrupted the study."""
     frozen = trial.study.get_trials(deepcopy=False)[trial.number]
     study, seen = in_slot_order(trial.study, frozen)
-    return trial.should_prune() if study is trial.study else study.pruner.prune(study, seen)
+    return study.pruner.prune(study, seen)  # trial.should_prune() would copy the trial first
 
 
 class SlotSampler(optuna.samplers.BaseSampler):

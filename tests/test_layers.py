@@ -15,7 +15,7 @@ import gbtune
 PACKAGE = Path(gbtune.__file__).parent
 # The house, floor by floor: a module imports only from its own floor's earlier modules and from floors below.
 FLOORS: list[set[str]] = [
-    {"errors", "json_record", "records", "seeds", "optional", "locations", "interpreter"},
+    {"errors", "json_record", "records", "thinning", "seeds", "optional", "locations", "interpreter"},
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling", "ensemble", "recipe"},
     {
         "held_out",

@@ -12,10 +12,12 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from gbtune.json_record import field
 from gbtune.records import TRIAL_KEY, FloatArray
 
 FOLDS_KEY = "gbtune:folds"
 """User attribute of trials that `gbtune.pruners.report_fold` serves; those of `gbtune.Objective` have a record."""
+_BASELINE = '"kind":"baseline"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +48,9 @@ class FoldScores:
         """Return what a trial has told; None if nothing."""
         attributes = trial.user_attrs
         if TRIAL_KEY in attributes:
-            raw = json.loads(attributes[TRIAL_KEY])  # asked for after every fold: three fields of the record, not all
-            told = cls(tuple(raw["fold_scores"]), raw["n_folds"], raw["kind"] == "baseline")
+            record = attributes[TRIAL_KEY]  # asked for after every fold: three fields of it, not all
+            baseline = _BASELINE in record
+            told = cls(tuple(field(record, "fold_scores")), field(record, "n_folds"), baseline)
         elif FOLDS_KEY in attributes:
             told = cls.from_json(attributes[FOLDS_KEY])
         else:

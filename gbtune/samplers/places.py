@@ -6,12 +6,15 @@ in how many processes it runs, and whatever was created anew.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import weakref
 from collections.abc import Iterable
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from gbtune.slots import POINT_KEY, SLOT_KEY, slot_of
 
@@ -55,6 +58,53 @@ def distinct_spaces(trials: Iterable[FrozenTrial]) -> list[dict[str, BaseDistrib
         distributions = trial.distributions
         last.setdefault(tuple(distributions), distributions)
     return list(last.values())[::-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """The first trials of a storage's list, all finished, and the spaces of those that were told."""
+
+    trials: list[FrozenTrial] = dataclasses.field(default_factory=list)
+    """Storages keep these objects, so that comparing them is comparing addresses."""
+    spaces: dict[tuple[str, ...], dict[str, BaseDistribution]] = dataclasses.field(default_factory=dict)
+
+    def followed_by(self, trials: list[FrozenTrial]) -> _Read:
+        spaces = dict(self.spaces)
+        for trial in trials:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                distributions = trial.distributions
+                names = tuple(distributions)
+                spaces.pop(names, None)  # the latest last
+                spaces[names] = distributions
+        return _Read(self.trials + trials, spaces)
+
+
+_READ: weakref.WeakKeyDictionary[BaseStorage, _Read] = weakref.WeakKeyDictionary()
+
+
+def told_spaces(study: optuna.Study) -> list[dict[str, BaseDistribution]]:
+    """Return `distinct_spaces` of a study's complete and pruned trials.
+
+    A storage's trials are gone through once: samplers ask twice per trial.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from gbtune.samplers.places import told_spaces
+    >>> study = optuna.create_study()
+    >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    >>> [list(space) for space in told_spaces(study)]
+    [['x']]
+    """
+    trials = study.get_trials(deepcopy=False)
+    read = _READ.setdefault(study._storage, _Read())
+    if trials[: len(read.trials)] != read.trials:  # another study in this storage, or another view of it
+        read = _Read()
+    known = len(read.trials)
+    end = next((place for place in range(known, len(trials)) if not trials[place].state.is_finished()), len(trials))
+    if end > known:
+        read = _READ[study._storage] = read.followed_by(trials[known:end])
+    return list(read.followed_by(trials[end:]).spaces.values())
 
 
 def _all_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from gbtune.samplers.places import distinct_spaces
+from gbtune.samplers.places import told_spaces
 
 
 class GroupedTPESampler(optuna.samplers.TPESampler):
@@ -78,7 +78,7 @@ def parameter_groups(study: optuna.Study) -> list[dict[str, BaseDistribution]]:
     >>> [list(group) for group in parameter_groups(study)]
     [['a', 'b'], ['c']]
     """
-    spaces = distinct_spaces(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    spaces = told_spaces(study)
     found: dict[str, BaseDistribution] = {}
     for space in spaces:
         found.update(space)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import gbtune
-from gbtune.records import StudyRecord, TrialRecord, thin
+from gbtune.records import StudyRecord, TrialRecord
+from gbtune.thinning import thin
 
 MAX_PARAM = 6000
 """Characters of a parameter's value; MLflow cuts longer ones without a word."""
