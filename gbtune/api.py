@@ -103,7 +103,7 @@ def tune(
     family : str or ModelFamily
         ``"xgboost"``, ``"lightgbm"`` or a plug-in's name.
     space : str, path, dict or SearchSpace, optional
-        ``"core"``, ``"wide"``, ``"grid"``, ``"my.toml"``. Default: ``core`` for XGBoost, ``native`` for LightGBM.
+        ``"core"``, ``"wide"``, ``"grid"``, ``"my.toml"``. Default: ``core`` for XGBoost, ``diverse`` for LightGBM.
     sampler : {"tpe", "random", "grid", "gp", "cmaes", "qmc"}, optuna.samplers.BaseSampler or dict, default "tpe"
         What proposes configurations. "gp" and "cmaes" need an extra: ``pip install "gbtune[gp]"``. A dict is one for
         each parameter, ``{"max_depth": "grid", "*": "tpe"}``: see `gbtune.samplers.MixedSampler`.

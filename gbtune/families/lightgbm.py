@@ -60,7 +60,7 @@ class LightGBMFamily(ModelFamily):
 
     name = "lightgbm"
     extra = "lightgbm"
-    default_space = "native"
+    default_space = "diverse"
     model_file = "model.txt"
     capabilities = Capabilities(
         parameters=_TREE_PARAMS | schedules.PARAMETERS,

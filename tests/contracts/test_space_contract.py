@@ -13,7 +13,7 @@ from gbtune.spaces import SearchSpace, available
 from gbtune.testing import SpaceContract, check_space
 from gbtune.testing.spaces import SPACE, SpaceCase, as_toml
 
-DEFAULTS = ("xgboost/core", "lightgbm/native")
+DEFAULTS = ("xgboost/core", "lightgbm/diverse")
 
 
 class TestDefaultSpaces(SpaceContract):

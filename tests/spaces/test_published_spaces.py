@@ -341,7 +341,7 @@ def test_every_family_has_its_spaces() -> None:
     for family in ("xgboost", "lightgbm"):
         assert {f"{family}/{name}" for name in ("small", "large", "regularized")} <= set(available(family))
         assert sum(key.startswith(family) for key in PUBLISHED) >= 4
-    everyday = {"core", "native", "wide", "grid", "grid-mini"}
+    everyday = {"core", "native", "diverse", "wide", "grid", "grid-mini"}
     assert {key for key in available() if key.partition("/")[2] not in everyday} == set(ALL)
 
 

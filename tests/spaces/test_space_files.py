@@ -19,7 +19,7 @@ from gbtune.spaces.folders import ENTRY_POINT_GROUP
 
 FILES = sorted(builtin_folder().glob("*/*.toml"))
 KEYS = [f"{path.parent.name}/{path.stem}" for path in FILES]
-EVERYDAY = [key for key in KEYS if key.partition("/")[2] in ("core", "native", "wide", "grid", "grid-mini")]
+EVERYDAY = [key for key in KEYS if key.partition("/")[2] in ("core", "native", "diverse", "wide", "grid", "grid-mini")]
 CORE = ["max_depth", "min_child_weight", "learning_rate", "n_estimators", "subsample", "colsample_bytree"]
 SMALL = {
     "schema": 1,
@@ -36,7 +36,7 @@ def contains(distribution, value):
 def test_both_families_ship_their_spaces():
     shared = ["core", "grid", "grid-mini", "wide"]
     assert set(available("xgboost")) >= {f"xgboost/{name}" for name in shared}
-    assert set(available("lightgbm")) >= {f"lightgbm/{name}" for name in [*shared, "native"]}
+    assert set(available("lightgbm")) >= {f"lightgbm/{name}" for name in [*shared, "native", "diverse"]}
     assert available() == sorted(KEYS)
     assert available("nonsense") == []
 
