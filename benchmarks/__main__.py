@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import samplers
 from benchmarks.ci import run as ci
 from benchmarks.final_model import command as final_model
+from benchmarks.first_trials import command as first_trials
 from benchmarks.overhead import command as overhead
 from benchmarks.quality import command as quality
 from benchmarks.replay import command as replay
@@ -29,11 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     replay.add_commands(commands)
     quality.add_commands(commands)
     final_model.add_commands(commands)
+    first_trials.add_commands(commands)
     options = parser.parse_args(arguments)
     if options.command == "replay":
         return replay.run(options)
     if options.command == "final-model":
         return final_model.run(options)
+    if options.command == "first-trials":
+        return first_trials.run(options)
     if options.command == "quality":
         return quality.run(options)
     if options.command == "samplers":

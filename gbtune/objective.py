@@ -220,14 +220,21 @@ class Objective:
         if rounds.cap < self.evaluator.rounds.cap:  # what is too much for a trial is too much for the baseline
             self.baseline_rounds = min(self.baseline_rounds, rounds.cap)
         self.evaluator = self.evaluator.limited(n_folds, rounds)
+        if lowest_learning_rate is not None:
+            self.learn_faster(lowest_learning_rate)
+
+    def learn_faster(self, lowest_learning_rate: float) -> bool:
+        """Set a floor on the learning rate of coming trials, if it is above that of the space; return whether it is."""
         rate = self.space.distributions(rounds=False).get("learning_rate")
-        if lowest_learning_rate is None or not isinstance(rate, optuna.distributions.FloatDistribution):
-            return
+        if not isinstance(rate, optuna.distributions.FloatDistribution):
+            return False
         low = min(lowest_learning_rate, rate.high / 2)
         if rate.step is not None:
             low = rate.low + math.ceil((low - rate.low) / rate.step) * rate.step
-        if low > rate.low:
-            self.space = self.space.override(learning_rate=(low, rate.high))
+        if low <= rate.low:
+            return False
+        self.space = self.space.override(learning_rate=(low, rate.high))
+        return True
 
     # -- one trial ------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class Runner:
         on_trial: Callable[[TrialRecord, bool], None] = lambda record, mine: None,
     ) -> None:
         self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
-        self.exhaustive = exhaustive
+        self.exhaustive, self._space = exhaustive, objective.space
         self._keys = {point.key: point for point in points}  # JSON: not to be made for each trial again
         self._unevaluated = list(self._keys)[::-1]  # the next one last
         self.n_trials, self.generations, self.workers, self.fold_workers = n_trials, generations, n_jobs, 1
@@ -322,7 +322,10 @@ class Runner:
             self._unevaluated.pop()
         for key in reversed(self._unevaluated):
             if not self.slots.is_taken(key):
-                return dict(self._keys[key].params), self._keys[key].user_attrs, {}
+                point, space = self._keys[key], self.objective.space
+                # The floor on the learning rate may have been raised since the points were made.
+                params = dict(point.params) if space is self._space else space.project(point.params)
+                return params, point.user_attrs, {}
         return {}, {}, {}
 
     def _is_whole(self, trial: FrozenTrial) -> bool:

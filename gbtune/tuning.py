@@ -19,7 +19,7 @@ from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
-from gbtune.planning import Plan, make_plan
+from gbtune.planning import Plan, make_plan, raised_rate
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
@@ -111,6 +111,7 @@ class Tuning:
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self.workers = 1
         self._warned = False
+        self._baseline: TrialRecord | None = None
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         self.ending = Ending(
             objective,
@@ -279,6 +280,11 @@ class Tuning:
                 if trial.state == "complete":
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 self.ending.note(record, [trial])
+                if rate := self._learn_faster(trial):
+                    progress.say(
+                        f"gbtune: learning rate at least {rate:.3g} from here: trial {trial.number}, at half of it, "
+                        "was still improving at its last round, and is behind the default"
+                    )
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
@@ -298,6 +304,20 @@ class Tuning:
                 )
                 runner.run()
                 self.ending.review.predict_again(record)
+
+    def _learn_faster(self, trial: TrialRecord) -> float | None:
+        """Raise the floor on the learning rate where a trial shows that the plan's is too slow; return it if so.
+
+        Only where time alone ends the study: others are the same every time.
+        """
+        if trial.kind == BASELINE:
+            self._baseline = trial
+        floor, baseline = self.plan.lowest_learning_rate, self._baseline
+        if floor is None or baseline is None or self._in_generations or trial.state != "complete":
+            return None
+        sign = 1.0 if self.objective.direction == "minimize" else -1.0
+        rate = raised_rate(trial, baseline, self.plan.rounds.cap, sign)
+        return rate if rate is not None and self.objective.learn_faster(rate) else None
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

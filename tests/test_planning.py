@@ -158,3 +158,25 @@ def test_of_folds_in_time_the_probe_takes_one_of_average_size() -> None:
     objective = stub_objective(lambda params, fold: grown.append(fold), cv=TimeSeriesSplit(5))
     probe(objective.evaluator, 10.0, 0)
     assert grown == [2]
+
+
+@pytest.mark.parametrize("how", [{}, {"n_trials": 6}])
+def test_a_rate_that_the_time_does_not_allow_for_is_given_up_when_trials_show_it(
+    how: dict[str, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty rounds at .01 come nowhere near the default's twenty at .3."""
+    hasty = planning.Plan(3, Rounds(20), 0.01, 0.001, "at most 20 rounds")
+    monkeypatch.setattr("gbtune.tuning.make_plan", lambda *_, **__: hasty)
+    X, y = load_diabetes(return_X_y=True)
+    space = SearchSpace.load("xgboost/core").override(learning_rate=(0.005, 0.6))
+    limits = {"timeout": 4.0 if not how else 60.0, **how}
+    result = gbtune.tune_xgb(X, y, space=space, tracking=False, n_jobs=1, **limits)
+    trials = result.trials[result.trials["kind"] != "baseline"].sort_values("number")
+    rates = trials["param_learning_rate"]
+    said = "was still improving at its last round" in capsys.readouterr().err
+    if how:  # a study with a number of trials is the same every time
+        assert rates.min() < 0.02 and not said
+    else:
+        assert said and rates.iloc[0] == 0.01 and rates.iloc[1] >= 0.02
+        assert rates.iloc[-1] > 0.05, "until a trial was ahead of the default, or at its early stop"
+        assert result.gain is not None and result.gain > 0

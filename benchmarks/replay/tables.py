@@ -16,7 +16,7 @@ from benchmarks.replay.recording import Recording
 from benchmarks.replay.studies import scores
 
 DOCS = Path(__file__).parents[2] / "docs"
-FILES = ("replay.md", "samplers.md", "pruners.md", "performance.md")
+FILES = ("replay.md", "samplers.md", "pruners.md", "performance.md", "first-trials.md")
 KEPT_AT_LEAST, REGRET_AT_MOST = 0.98, 0.005
 """What a race must reach on half A to be chosen: how often the best is kept, and the mean regret."""
 SHUFFLES = 50

@@ -9,7 +9,9 @@ import optuna
 import pytest
 
 from gbtune.samplers import GroupedTPESampler
+from gbtune.samplers.places import distinct_spaces, told_spaces
 from gbtune.samplers.tpe import parameter_groups
+from gbtune.views import StudyView
 
 
 def plain(trial: optuna.Trial) -> float:
@@ -45,6 +47,25 @@ def test_the_groups_are_those_of_optuna() -> None:
     assert sampler.infer_relative_search_space(study, trial) == theirs.infer_relative_search_space(study, trial)
     groups = [set(group) for group in theirs._search_space_group.search_spaces]
     assert sorted(map(sorted, groups)) == sorted(map(sorted, parameter_groups(study)))
+
+
+def test_what_is_remembered_of_a_study_is_what_reading_it_anew_finds() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    told = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    left_open, ends = [], [optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL, None]
+    for number in range(24):
+        trial = study.ask()
+        value = conditional(trial) if number % 2 else trial.suggest_int("depth", 1, 9)
+        if number % 5 == 0:
+            left_open.append(trial)
+        else:
+            state = ends[number % 3]
+            study.tell(trial, value if state is None else None, state)
+        for seen in (study, StudyView(study, study.get_trials(deepcopy=False)[::2])):
+            assert told_spaces(seen) == distinct_spaces(seen.get_trials(deepcopy=False, states=told))
+    for trial in left_open:
+        study.tell(trial, 0.0)
+        assert told_spaces(study) == distinct_spaces(study.get_trials(deepcopy=False, states=told))
 
 
 def test_conditional_parameters_are_learnt_jointly() -> None:

@@ -1,0 +1,1 @@
+"""What the first trials of a study should be: published configurations and variants of them, on public data sets."""
