@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections import Counter
@@ -294,9 +295,27 @@ def _compute_importances(study: ReadStudy) -> tuple[dict[str, float], str]:
     if len(varied) < 2:
         which = f"only {varied[0]} was" if varied else "none was"
         return {}, f"Importance compares parameters; {which} varied."
-    found = optuna.importance.get_param_importances(StudyView(study, trials), params=varied)
+    found = optuna.importance.get_param_importances(StudyView(study, _in_one_range(trials)), params=varied)
     shares = {name: float(share) for name, share in found.items() if math.isfinite(share)}
     return dict(sorted(shares.items(), key=lambda item: -item[1])), ""
+
+
+def _in_one_range(trials: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Return trials as if each range had always been the widest one that any of them had.
+
+    Optuna splits importance by ranges, and a study whose learning rate was given a floor has several.
+    """
+    widest: dict[str, Any] = {}
+    for trial in trials:
+        for name, space in trial.distributions.items():
+            known = widest.setdefault(name, space)
+            if isinstance(known, optuna.distributions.FloatDistribution) and known != space:
+                low, high = min(known.low, space.low), max(known.high, space.high)  # type: ignore[attr-defined]
+                widest[name] = optuna.distributions.FloatDistribution(low, high, log=known.log, step=known.step)
+    seen = [copy.copy(trial) for trial in trials]
+    for trial in seen:
+        trial.distributions = {name: widest[name] for name in trial.distributions}
+    return seen
 
 
 def _inside(value: Any, distribution: optuna.distributions.BaseDistribution) -> bool:
