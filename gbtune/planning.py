@@ -164,7 +164,7 @@ def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -
 
 
 def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, sign: float = 1.0) -> float | None:
-    """Return the slowest learning rate worth trying after a trial that grew to the cap and lost to the default; or None.
+    """Return the slowest rate worth trying after a trial that grew to the cap and lost to the default, or None.
 
     Such a trial was not finished, and at twice the rate comes twice as far. On a million rows XGBoost's default, with
     its rate of .3, is ahead of anything at .04 that has a minute.

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gbtune.errors import StudyFailed, WorkerDied
 from gbtune.leases import OWNER_KEY, Lease, same_machine
 from gbtune.objective import BASELINE, KIND_KEY, PROVENANCE_KEY, Objective, Proposal
+from gbtune.points import PrescribedPoints
 from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, TrialRecord
 from gbtune.slots import ALONE_KEY, POINT_KEY, SLOT_KEY, Slots, generation_end, record_of, slot_of
@@ -85,9 +86,9 @@ class Runner:
         on_trial: Callable[[TrialRecord, bool], None] = lambda record, mine: None,
     ) -> None:
         self.study, self.objective, self.clock, self.on_trial = study, objective, clock, on_trial
-        self.exhaustive, self._space = exhaustive, objective.space
-        self._keys = {point.key: point for point in points}  # JSON: not to be made for each trial again
-        self._unevaluated = list(self._keys)[::-1]  # the next one last
+        self.exhaustive = exhaustive
+        # A study that time alone does not end is the same every time: its portfolio comes in one order.
+        self.points = PrescribedPoints(points, objective.space, objective.metric, adaptive=not generations)
         self.n_trials, self.generations, self.workers, self.fold_workers = n_trials, generations, n_jobs, 1
         if generations and protocol_of(study.pruner).schedule == "rounds":
             # Such pruners look at running trials too: one trial at a time, its folds side by side.
@@ -256,7 +257,8 @@ class Runner:
         """Slots there are in all."""
         if not self.exhaustive:
             return float("inf") if self.n_trials is None else self.n_trials
-        points = len(self._keys) + self.slots.others(self._keys.keys()) + len(self.slots.waiting)
+        keys = self.points.by_key.keys()
+        points = len(keys) + self.slots.others(keys) + len(self.slots.waiting)
         return points if self.n_trials is None else min(points, self.n_trials)
 
     # -- one trial ------------------------------------------------------------------------------------------
@@ -272,7 +274,8 @@ class Runner:
         if enqueued:
             trial = self.study.ask()
         else:
-            params, more, notes = again or self._next_point()
+            point = None if again else self.points.next(self.slots, self.objective.space)
+            params, more, notes = again or (*(point or ({}, {})), {})  # nothing at all: it is the sampler's turn
             trial = self._new_trial(params, {**attributes, **more}, notes)
         try:
             if enqueued:
@@ -315,18 +318,6 @@ class Runner:
         about = {key: cut.user_attrs[key] for key in kept if key in cut.user_attrs}
         notes = {key: value for key, value in cut.system_attrs.items() if not key.startswith(HALVING_PREFIX)}
         return dict(cut.params), about, notes
-
-    def _next_point(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Return parameters and attributes of the next prescribed point; nothing at all: it is the sampler's turn."""
-        while self._unevaluated and self.slots.has_evaluated(self._unevaluated[-1]):
-            self._unevaluated.pop()
-        for key in reversed(self._unevaluated):
-            if not self.slots.is_taken(key):
-                point, space = self._keys[key], self.objective.space
-                # The floor on the learning rate may have been raised since the points were made.
-                params = dict(point.params) if space is self._space else space.project(point.params)
-                return params, point.user_attrs, {}
-        return {}, {}, {}
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
         """Whether a trial that was cut off had all its parameters, and the space still has them."""
@@ -423,6 +414,7 @@ class Runner:
             if record is None:
                 continue
             self.objective.remember(record, self.study)
+            self.points.note(record)
             if not told:
                 self._pass_on(record, trial.user_attrs.get(OWNER_KEY) == self.lease.owner)
                 self._check_failures(record, job)

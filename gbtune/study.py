@@ -20,6 +20,8 @@ from gbtune.records import STUDY_KEY, Direction, StudyRecord, TrialRecord
 from gbtune.slots import POINT_KEY, is_cut
 
 FAILURES_IN_A_ROW = 5
+PORTFOLIO = "portfolio"
+"""The kind of a trial that evaluates an entry of the space's portfolio."""
 DEATHS_IN_A_ROW = 3
 """Of worker processes: more than bad luck."""
 

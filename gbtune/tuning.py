@@ -31,7 +31,7 @@ from gbtune.samplers import SamplerPlan
 from gbtune.slots import Slots, is_cut
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
-from gbtune.study import Clock, Point
+from gbtune.study import PORTFOLIO, Clock, Point
 from gbtune.study_record import continued, refuse_differences
 from gbtune.summary import plural
 from gbtune.tracking import Tracker
@@ -239,7 +239,7 @@ class Tuning:
                 projected = space.project(entry.params)
                 if projected not in seen:
                     seen.append(projected)
-                    points.append(Point(projected, "portfolio", entry.provenance))
+                    points.append(Point(projected, PORTFOLIO, entry.provenance))
         if any(trial.kind == BASELINE and trial.state == "complete" for trial in read_records(self.study)[1]):
             return points
         return [Point(self._baseline_point(), BASELINE, "library default"), *points]

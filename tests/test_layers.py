@@ -37,6 +37,7 @@ FLOORS: list[set[str]] = [
         "study_record",
         "objective",
         "study",
+        "points",
         "runner",
         "summary",
         "facts",
