@@ -35,19 +35,6 @@ ORDERS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("AutoGluon 2023 LightGBM_r188", ""),
     ),
     "lightgbm/native": tuple((f"native {n}", "classification" if n == 7 else "") for n in range(1, 9)),
-    "xgboost/diverse": (
-        ("core 4", ""),
-        ("depth 3", ""),
-        ("core 2", ""),
-        ("depth 6, columns by node", ""),
-        ("depth 6, L2 10", ""),
-        ("core 9", ""),
-        ("TabR medoid of tuned configurations (12 tasks)", ""),
-        ("Probst 2019 optimal default for AUC", ""),
-        ("core 6", "classification"),
-        ("pytabkit XGB_TD_REG", "regression"),
-        ("core 3", ""),
-    ),
     "xgboost/core": tuple((f"core {n}", "classification" if n == 6 else "") for n in range(1, 10)),
 }
 """Portfolio to the candidates that its entries are, in its order, and the kind of task they are meant for. Where the
