@@ -20,7 +20,7 @@ import numpy as np
 import optuna
 
 from gbtune.metrics import Metric
-from gbtune.records import TrialRecord
+from gbtune.records import TRIAL_KEY, TrialRecord
 
 _LOCK = threading.Lock()
 QUIETING_SHAPE = (2, 1)
@@ -62,7 +62,7 @@ class Bookkeeping:
     Parameters
     ----------
     records_written, record_bytes : int
-        Calls of ``TrialRecord.to_json``, and the length of the texts.
+        Records of trials given to the storage, and the length of the texts.
     records_read : int
         Calls of ``TrialRecord.from_json``.
     storage : Counter of str to int
@@ -208,16 +208,15 @@ def counted_bookkeeping(storage: type = optuna.storages.InMemoryStorage) -> Iter
     books = Bookkeeping()
 
     def called(name: str) -> Callable[..., None]:
-        def note(found: Any, *_: Any, **__: Any) -> None:
+        def note(found: Any, *arguments: Any, **named: Any) -> None:
             books.storage[name] += 1
             if name == "get_all_trials":
                 books.trials_listed += len(found)
+            if name == "set_trial_user_attr" and TRIAL_KEY in (*arguments, *named.values()):
+                books.records_written += 1
+                books.record_bytes += len(named.get("value", arguments[-1]))
 
         return note
-
-    def written(text: str, _: Any) -> None:
-        books.records_written += 1
-        books.record_bytes += len(text)
 
     reading = TrialRecord.from_json.__func__  # type: ignore[attr-defined]  # a class method's function
 
@@ -229,6 +228,5 @@ def counted_bookkeeping(storage: type = optuna.storages.InMemoryStorage) -> Iter
     with contextlib.ExitStack() as stack:
         for name in STORAGE_METHODS:
             stack.enter_context(noticing(storage, name, called(name)))
-        stack.enter_context(noticing(TrialRecord, "to_json", written))
         stack.enter_context(mock.patch.object(TrialRecord, "from_json", classmethod(read)))
         yield books
