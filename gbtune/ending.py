@@ -83,7 +83,8 @@ class Ending:
         self.n_jobs = n_jobs
         self.members: list[TrialRecord] = []
         """The best trials so far; later those that the model was fitted with."""
-        self._baseline: list[TrialRecord] = []
+        self.baseline: TrialRecord | None = None
+        """The library's default, once it is complete."""
         self._threads_used = 1
         self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
@@ -98,8 +99,10 @@ class Ending:
 
     def note(self, about: StudyRecord, records: Iterable[TrialRecord]) -> None:
         """Take note of finished trials, and keep the time that fitting the best of them again will take."""
-        known = {trial.number: trial for trial in (*self._baseline, *self.members, *records)}
-        self._baseline = [trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete"]
+        before = [*self.members] if self.baseline is None else [self.baseline, *self.members]
+        known = {trial.number: trial for trial in (*before, *records)}
+        complete = (trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete")
+        self.baseline = next(complete, None)
         self._choose(about, [*known.values()])
         if not self.members:
             return

@@ -26,6 +26,7 @@ _STATES: dict[optuna.trial.TrialState, Literal["complete", "pruned", "failed"]] 
     optuna.trial.TrialState.PRUNED: "pruned",
     optuna.trial.TrialState.FAIL: "failed",
 }
+_Float = optuna.distributions.FloatDistribution
 MIN_TRIALS = 10
 """Complete trials below which importances would be guesses."""
 
@@ -309,9 +310,9 @@ def _in_one_range(trials: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.F
     for trial in trials:
         for name, space in trial.distributions.items():
             known = widest.setdefault(name, space)
-            if isinstance(known, optuna.distributions.FloatDistribution) and known != space:
-                low, high = min(known.low, space.low), max(known.high, space.high)  # type: ignore[attr-defined]
-                widest[name] = optuna.distributions.FloatDistribution(low, high, log=known.log, step=known.step)
+            if isinstance(known, _Float) and isinstance(space, _Float) and known != space:
+                low, high = min(known.low, space.low), max(known.high, space.high)
+                widest[name] = _Float(low, high, log=known.log, step=known.step)
     seen = [copy.copy(trial) for trial in trials]
     for trial in seen:
         trial.distributions = {name: widest[name] for name in trial.distributions}

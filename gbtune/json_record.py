@@ -30,7 +30,7 @@ class JsonRecord:
 
 
 def filled(text: str, name: str, values: Sequence[Any]) -> str:
-    """Return a record's JSON with values in a field that was empty: a tenth of the time that writing it anew takes.
+    """Return a record's JSON with values in a field that was empty, without writing the rest anew.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.families.base import FoldFit
+from gbtune.metrics import Metric
 from gbtune.records import TrialRecord
 from gbtune.spaces import SearchSpace
 
@@ -163,7 +164,7 @@ def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -
     return math.inf
 
 
-def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, sign: float = 1.0) -> float | None:
+def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, metric: Metric) -> float | None:
     """Return the slowest rate worth trying after a trial that grew to the cap and lost to the default, or None.
 
     Such a trial was not finished, and at twice the rate comes twice as far. On a million rows XGBoost's default, with
@@ -175,22 +176,24 @@ def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, sign: float
         Both complete.
     cap : int
         The plan's, on rounds.
-    sign : float, default 1.0
-        -1 where larger scores are better.
+    metric : Metric
+        Of the scores.
 
     Examples
     --------
+    >>> from gbtune.metrics import metric_named
     >>> from gbtune.planning import raised_rate
     >>> from gbtune.records import TrialRecord
+    >>> loss = metric_named("log_loss")
     >>> default = TrialRecord(0, "complete", {}, kind="baseline", score=0.34, rounds=100)
-    >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=499), default, cap=500)
+    >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=499), default, 500, loss)
     0.08
-    >>> raised_rate(TrialRecord(2, "complete", {"learning_rate": 0.04}, score=0.39, rounds=123), default, cap=500)
+    >>> raised_rate(TrialRecord(2, "complete", {"learning_rate": 0.04}, score=0.39, rounds=123), default, 500, loss)
     """
-    rate, scores = trial.params.get("learning_rate"), (trial.score, baseline.score)
-    if rate is None or None in scores or trial.rounds < AT_CAP * cap:
+    rate = trial.params.get("learning_rate")
+    if rate is None or trial.score is None or baseline.score is None or trial.rounds < AT_CAP * cap:
         return None
-    return 2 * float(rate) if sign * (trial.score or 0.0) > sign * (baseline.score or 0.0) else None
+    return 2 * float(rate) if metric.loss_of(trial.score) > metric.loss_of(baseline.score) else None
 
 
 def learning_rates(space: SearchSpace) -> FloatDistribution | None:

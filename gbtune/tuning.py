@@ -111,7 +111,6 @@ class Tuning:
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self.workers = 1
         self._warned = False
-        self._baseline: TrialRecord | None = None
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         self.ending = Ending(
             objective,
@@ -310,13 +309,10 @@ class Tuning:
 
         Only where time alone ends the study: others are the same every time.
         """
-        if trial.kind == BASELINE:
-            self._baseline = trial
-        floor, baseline = self.plan.lowest_learning_rate, self._baseline
+        floor, baseline = self.plan.lowest_learning_rate, self.ending.baseline
         if floor is None or baseline is None or self._in_generations or trial.state != "complete":
             return None
-        sign = 1.0 if self.objective.direction == "minimize" else -1.0
-        rate = raised_rate(trial, baseline, self.plan.rounds.cap, sign)
+        rate = raised_rate(trial, baseline, self.plan.rounds.cap, self.objective.metric)
         return rate if rate is not None and self.objective.learn_faster(rate) else None
 
     def _arrange(self, evaluator: Evaluator) -> int:

@@ -53,11 +53,21 @@ def known_distributions(study: optuna.Study, trial: FrozenTrial) -> dict[str, Ba
 
 def distinct_spaces(trials: Iterable[FrozenTrial]) -> list[dict[str, BaseDistribution]]:
     """Return the distributions of the last trial with each set of parameters, the latest last: quick to go through."""
-    last: dict[tuple[str, ...], dict[str, BaseDistribution]] = {}
-    for trial in reversed(list(trials)):
+    return list(_joined({}, trials).values())
+
+
+_Spaces = dict[tuple[str, ...], dict[str, BaseDistribution]]
+"""Names to the distributions of the last trial with just these parameters, the latest last."""
+
+
+def _joined(spaces: _Spaces, trials: Iterable[FrozenTrial]) -> _Spaces:
+    joined = dict(spaces)
+    for trial in trials:
         distributions = trial.distributions
-        last.setdefault(tuple(distributions), distributions)
-    return list(last.values())[::-1]
+        names = tuple(distributions)
+        joined.pop(names, None)
+        joined[names] = distributions
+    return joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +76,11 @@ class _Read:
 
     trials: list[FrozenTrial] = dataclasses.field(default_factory=list)
     """Storages keep these objects, so that comparing them is comparing addresses."""
-    spaces: dict[tuple[str, ...], dict[str, BaseDistribution]] = dataclasses.field(default_factory=dict)
+    spaces: _Spaces = dataclasses.field(default_factory=dict)
 
     def followed_by(self, trials: list[FrozenTrial]) -> _Read:
-        spaces = dict(self.spaces)
-        for trial in trials:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                distributions = trial.distributions
-                names = tuple(distributions)
-                spaces.pop(names, None)  # the latest last
-                spaces[names] = distributions
-        return _Read(self.trials + trials, spaces)
+        told = (trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED))
+        return _Read(self.trials + trials, _joined(self.spaces, told))
 
 
 _READ: weakref.WeakKeyDictionary[BaseStorage, _Read] = weakref.WeakKeyDictionary()
