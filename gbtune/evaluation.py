@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gbtune.early_stopping import patience, stopping_round
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
-from gbtune.families.schedules import middle_rate
 from gbtune.held_out import BestHeldOut
 from gbtune.metrics import Metric, training_loss
 from gbtune.records import CVResult, FloatArray, Folds
@@ -79,21 +79,7 @@ class Rounds:
         return cls(max(choices), tuple(sorted(choices)))
 
 
-def patience(params: Mapping[str, Any]) -> int:
-    """Return the rounds a curve may grow past its best: ``max(20, 1 / learning_rate)``.
-
-    Chosen among six rules on 13 recorded real data sets: half of it picks worse configurations, twice
-    of it costs more and picks no better ones. With a schedule it is the rate halfway down that counts.
-
-    Examples
-    --------
-    >>> from gbtune.evaluation import patience
-    >>> patience({"learning_rate": 0.1}), patience({"learning_rate": 0.01})
-    (20, 100)
-    """
-    return max(20, math.ceil(1 / max(middle_rate(params, 0.1), 1e-4)))
-
-
+@functools.cache
 def _checkpoints(cap: int) -> frozenset[int]:
     """Rounds at which a metric that is not the training loss is read: 1.15 times apart."""
     return frozenset(round(1.15**power) for power in range(math.ceil(math.log(cap, 1.15)) + 1)) | {cap}
@@ -207,6 +193,11 @@ class Evaluator:
         return run.by_folds() if schedule == "folds" else run.by_rounds()
 
 
+def _mean(values: FloatArray) -> FloatArray:
+    """Return ``values.mean(axis=0)``, which takes as long again for what it could be asked besides."""
+    return np.asarray(np.add.reduce(values, axis=0) / len(values))
+
+
 class _Interrupted(Exception):
     """Unwinds a growing booster; carries the reason."""
 
@@ -231,6 +222,7 @@ class _Evaluation:
         self.checkpoints = frozenset(rounds.choices) or _checkpoints(rounds.cap)
         self.fits: list[FoldFit] = []
         self.curves: list[FloatArray] = []
+        self.known: tuple[int, int, FloatArray, FloatArray] = (0, 0, np.empty((0, 0)), np.empty(0))
         self.checked: list[dict[int, float]] = []
         self.score_seconds, self.started = 0.0, time.perf_counter()
         self.reason: str | None = None
@@ -280,20 +272,21 @@ class _Evaluation:
 
     def _grow(self, fold: int, rounds: int, *, own_stop: bool = False) -> None:
         checked, valid_rows = self.checked[fold], self.owner.folds.splits[fold][1]
+        native, checkpoints, interrupted, patience = self.native, self.checkpoints, self.interrupted, self.patience
         best, best_round = math.inf, 0
 
         def on_round(fit: FoldFit) -> bool:
             nonlocal best, best_round
             done = fit.rounds
-            if not self.native and done in self.checkpoints:
+            if not native and done in checkpoints:
                 checked[done] = self._score(self.owner.metric, fit.predict(), valid_rows)
-            if (reason := self.interrupted()) is not None:
+            if (reason := interrupted()) is not None:
                 raise _Interrupted(reason)
             if own_stop:
                 loss = fit.last_loss
                 if loss < best:
                     best, best_round = loss, done
-                return done - best_round >= self.patience
+                return done - best_round >= patience
             return False
 
         try:
@@ -322,27 +315,25 @@ class _Evaluation:
 
     # -- the mean curve -------------------------------------------------------------------------------------
 
-    def _losses(self, n_folds: int, rounds: int | None = None) -> FloatArray:
-        """Validation losses of the first folds over their common rounds, shape (n_folds, rounds)."""
-        curves = self.curves[:n_folds]
-        common = min(map(len, curves)) if rounds is None else rounds
-        return np.array([curve[:common] for curve in curves])
+    def _losses(self, n_folds: int) -> tuple[FloatArray, FloatArray]:
+        """Validation losses of the first folds over their common rounds, shape (n_folds, rounds), and their mean."""
+        common = min(map(len, self.curves[:n_folds]))
+        if self.known[:2] != (n_folds, common):  # stopping, reporting and the result look at the same ones
+            losses = np.array([curve[:common] for curve in self.curves[:n_folds]])
+            self.known = n_folds, common, losses, _mean(losses)
+        return self.known[2:]
 
     def _early_stop(self, n_folds: int) -> int | None:
         """Return the round at which the mean loss curve has been past its best for long enough."""
         if self.rounds.choices:
             return None
-        mean = self._losses(n_folds).mean(axis=0)
+        mean = self._losses(n_folds)[1]
         if not np.isfinite(mean).any():
             raise GbtuneError(
                 f"The validation loss is not finite after {len(mean)} rounds with {dict(self.params)}. "
                 "Lower the learning rate, or raise min_child_weight."
             )
-        rounds, improved = np.arange(1, len(mean) + 1), np.ones(len(mean), dtype=bool)
-        np.less(mean[1:], np.fmin.accumulate(mean)[:-1], out=improved[1:])
-        best_round = np.maximum.accumulate(np.where(improved, rounds, 0))
-        over = rounds - best_round >= self.patience
-        return int(over.argmax()) + 1 if over.any() else None
+        return stopping_round(mean, self.patience)
 
     def _settle(self, n_folds: int) -> int:
         """Grow the first folds until their mean curve stops; return its stop."""
@@ -351,7 +342,7 @@ class _Evaluation:
             stop = self._early_stop(n_folds)
             if stop is not None or common == self.rounds.cap:
                 return stop or common
-            best_round = int(np.nanargmin(self._losses(n_folds).mean(axis=0))) + 1
+            best_round = int(np.nanargmin(self._losses(n_folds)[1])) + 1
             target = min(self.rounds.cap, max(best_round + self.patience, common + 1))
             for fold in range(n_folds):
                 self._grow(fold, target)
@@ -360,35 +351,40 @@ class _Evaluation:
         """Return the stop of the first folds' mean curve as far as it was grown before an interruption."""
         if not n_folds:
             return 0
-        return self._early_stop(n_folds) or self._losses(n_folds).shape[1]
+        return self._early_stop(n_folds) or len(self._losses(n_folds)[1])
 
-    def _scores(self, n_folds: int, stop: int) -> tuple[Sequence[int], FloatArray]:
-        """Rounds at which the metric is known, and its values, shape (n_folds, len(rounds))."""
+    def _scores(self, n_folds: int, stop: int) -> tuple[Sequence[int], FloatArray, FloatArray]:
+        """Rounds at which the metric is known, its values, shape (n_folds, len(rounds)), and their mean."""
         if self.native:
-            losses, choices = self._losses(n_folds, stop), [r for r in self.rounds.choices if r <= stop]
-            return (choices, losses[:, np.asarray(choices) - 1]) if choices else (range(1, stop + 1), losses)
+            losses, mean = self._losses(n_folds)
+            choices = [r for r in self.rounds.choices if r <= stop]
+            if not choices:
+                return range(1, stop + 1), losses[:, :stop], mean[:stop]
+            at = np.asarray(choices) - 1
+            return choices, losses[:, at], mean[at]
         rounds = [r for r in sorted(self.checked[0]) if r <= stop]
-        return rounds, np.array([[checked[r] for r in rounds] for checked in self.checked[:n_folds]])
+        values = np.array([[checked[r] for r in rounds] for checked in self.checked[:n_folds]])
+        return rounds, values, _mean(values)
 
-    def _best(self, values: FloatArray) -> int:
-        """Return the position of the common round in scores of shape (n_folds, len(rounds))."""
-        mean = values.mean(axis=0) if self.owner.metric.direction == "minimize" else -values.mean(axis=0)
-        best = int(mean.argmin())
-        if not math.isnan(mean[best]):
+    def _best(self, mean: FloatArray) -> int:
+        """Return the position of the common round in mean scores of shape (len(rounds),)."""
+        losses = mean if self.owner.metric.direction == "minimize" else -mean
+        best = int(losses.argmin())
+        if not math.isnan(losses[best]):
             return best
-        if np.isnan(mean).all():
+        if np.isnan(losses).all():
             raise GbtuneError(f"The metric {self.owner.metric.name} is not a number with {dict(self.params)}.")
-        return int(np.nanargmin(mean))
+        return int(np.nanargmin(losses))
 
     def _reported(self, step: int, stop: int, n_folds: int, *, latest: bool = False) -> bool:
         if self.report is None:
             return False
-        rounds, values = self._scores(n_folds, stop)
+        rounds, values, mean = self._scores(n_folds, stop)
         if not rounds:  # before the first choice
             return False
-        best = self._best(values)
+        best = self._best(mean)
         at = len(rounds) - 1 if latest else best
-        return self.report(step, float(values[:, at].mean()), values[:, at].tolist())
+        return self.report(step, float(_mean(values[:, at])), values[:, at].tolist())
 
     def _result(
         self, state: Literal["complete", "pruned", "stopped"], n_folds: int, stop: int, reason: str | None
@@ -398,11 +394,13 @@ class _Evaluation:
             "train": time.perf_counter() - self.started - self.score_seconds,
             "score": self.score_seconds,
         }
-        rounds, values = self._scores(n_folds, stop) if n_folds and stop else ((), np.empty((0, 0)))
+        if not (n_folds and stop):
+            return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
+        rounds, values, mean = self._scores(n_folds, stop)
         if not rounds:
             return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
-        best, shown = self._best(values), thin(len(rounds))
-        score = float(values[:, best].mean())
+        best, shown = self._best(mean), thin(len(rounds))
+        score = float(_mean(values[:, best]))
         complete = state == "complete"
         extra = self._after(rounds[best], score) if complete else {}
         seconds["score"] = self.score_seconds
@@ -415,8 +413,7 @@ class _Evaluation:
             rounds=rounds[best],
             rounds_grown=grown,
             curve_rounds=tuple(rounds[i] for i in shown.tolist()),
-            curve=tuple(seven_digits(values.mean(axis=0)[shown]).tolist()),
-            fold_curves=tuple(map(tuple, seven_digits(values[:, shown]).tolist())),
+            curve=tuple(seven_digits(mean[shown]).tolist()),
             seconds=seconds,
             extra=extra,
         )

@@ -358,8 +358,12 @@ class Objective:
         self, trial: optuna.Trial, record: TrialRecord, protocol: Protocol
     ) -> Callable[[int, float, Sequence[float]], bool]:
         text = record.to_json()
+        by_folds = protocol.schedule == "folds" == (self.schedule or "folds")
 
         def report(step: int, value: float, fold_scores: Sequence[float]) -> bool:
+            if by_folds and step == record.n_folds:  # there is nothing left to prune, and the whole record comes next
+                trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
+                return False
             # The pruner reads the scores so far from the record.
             _write(trial, filled(text, "fold_scores", fold_scores))
             trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)

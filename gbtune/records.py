@@ -109,8 +109,6 @@ class CVResult:
         Rounds grown in each started fold.
     curve_rounds, curve : tuple of int, tuple of float
         The mean validation curve of the metric, thinned to at most 100 points.
-    fold_curves : tuple of tuple of float
-        The same rounds, one curve per finished fold.
     seconds : mapping of str to float
         Seconds by phase: ``"train"``, ``"score"``.
     extra : mapping of str to float
@@ -126,7 +124,6 @@ class CVResult:
     rounds_grown: tuple[int, ...]
     curve_rounds: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
-    fold_curves: tuple[tuple[float, ...], ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -152,7 +149,7 @@ class TrialRecord(JsonRecord):
         What the booster got: sampled, derived and fixed; without the number of rounds.
     sampled : tuple of str
         The names in `params` that the sampler chose.
-    score, partial_score, fold_scores, rounds, rounds_grown, curve_rounds, curve, fold_curves, seconds, extra
+    score, partial_score, fold_scores, rounds, rounds_grown, curve_rounds, curve, seconds, extra
         As in `CVResult`. `score` is None unless the state is "complete".
     n_folds : int
         Folds of the study (a pruned trial has fewer fold scores).
@@ -182,7 +179,6 @@ class TrialRecord(JsonRecord):
     rounds_grown: tuple[int, ...] = ()
     curve_rounds: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
-    fold_curves: tuple[tuple[float, ...], ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
     error: str | None = None

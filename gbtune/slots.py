@@ -235,9 +235,9 @@ def _as_of(trial: FrozenTrial, slot: int, start: int) -> FrozenTrial:
 
 def should_prune(trial: optuna.Trial) -> bool:
     """Ask a study's pruner about a running trial, as if nothing had ever interrupted the study."""
-    frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-    study, seen = in_slot_order(trial.study, frozen)
-    return study.pruner.prune(study, seen)  # trial.should_prune() would copy the trial first
+    # trial.should_prune() would copy the trial first.
+    study, seen = in_slot_order(trial.study, trial.study._storage.get_trial(trial._trial_id))
+    return study.pruner.prune(study, seen)
 
 
 class SlotSampler(optuna.samplers.BaseSampler):

@@ -84,8 +84,10 @@ class Clock:
         """Return ``"interrupt"``, ``"deadline"`` or None. Asked between boosting rounds."""
         if self.interrupt.is_set():
             return "interrupt"
-        left = self.left
-        return "deadline" if left is not None and left <= 0 else None
+        if self.timeout is None:
+            return None
+        ended = time.monotonic() - self.started >= self.timeout - self.reserved
+        return "deadline" if ended else None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -370,32 +370,50 @@ def test_a_study_ends_in_its_time_or_a_round_later(time: Time, timeout: float, s
 # -- the process that writes to MLflow ------------------------------------------------------------------------
 
 
-def test_a_process_that_is_not_ready_yet_has_its_imports_before_it(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
+def line_of(time: Time, **more: Any) -> Any:
+    """A connection to a process that was started now, with nothing to hear."""
+    line = tracking_process._Line.__new__(tracking_process._Line)
+    vars(line).update(began=time.now, told_at=None, ready_at=None, broken=False, unwritten=0, pace=0.5, **more)
+    line.hear = list  # type: ignore[method-assign]
+    return line
+
+
+@pytest.fixture
+def process_time(monkeypatch: pytest.MonkeyPatch, time: Time) -> Time:
     monkeypatch.setattr(tracking_process, "time", types.SimpleNamespace(monotonic=lambda: time.now))
-    said: list[tuple[str, Any]] = []
-    line = types.SimpleNamespace(
-        ready=False,
-        broken=False,
-        told=False,
-        began=0.0,
-        unwritten=0,
-        pace=0.5,
-        hear=lambda: said,
-        end=lambda seconds: None,
-    )
+    return time
+
+
+def test_a_process_that_is_not_ready_yet_has_its_imports_before_it(process_time: Time) -> None:
     tracker = ProcessTracker(MLflowTracker("sqlite:///unused.db"))
     nobody = tracker.ending_seconds
     assert tracker.backlog_seconds == 0
-    tracker._line = line  # type: ignore[assignment]
+    line = tracker._line = line_of(process_time, end=lambda seconds: None)
     at_first = tracker.backlog_seconds
-    time.passes(2.0)
+    process_time.passes(2.0)
     assert at_first == tracker.backlog_seconds + 2.0 > 2.0
     assert tracker.ending_seconds == tracking_process.LAST_SECONDS < nobody
-    line.ready = True
+    line.ready_at = process_time.now
     assert tracker.backlog_seconds == 0
     line.unwritten = 6
     assert tracker.backlog_seconds == 3.0, "trials that wait to be written"
-    line.ready, line.broken = False, True
+    line.broken = True
     assert tracker.ending_seconds == nobody and tracker.backlog_seconds == 0, "then it is written from here"
     assert MLflowTracker("sqlite:///unused.db").ending_seconds > nobody - 1
     assert RecordingTracker().ending_seconds < 1
+
+
+def test_a_process_that_takes_long_to_get_ready_is_given_longer_at_the_end_too(process_time: Time) -> None:
+    tracker = ProcessTracker(MLflowTracker("sqlite:///unused.db"))
+    line = tracker._line = line_of(process_time, end=lambda seconds: None)
+    process_time.passes(30.0)
+    assert tracker.ending_seconds == tracking_process.LAST_SECONDS, "nobody has told it of a study yet"
+    line.told_at = process_time.now
+    process_time.passes(6.0)
+    assert line.slowness == 2.0, "eight seconds with its imports, where four are usual"
+    assert tracker.ending_seconds == 2 * tracking_process.LAST_SECONDS and tracker.backlog_seconds == 4.0
+    line.ready_at = process_time.now
+    process_time.passes(60.0)
+    assert line.slowness == 2.0
+    line.ready_at = None
+    assert line.slowness == tracking_process.MOST_SLOWNESS, "a server that never answers is not waited for"

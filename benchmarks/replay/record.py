@@ -18,7 +18,8 @@ from benchmarks.replay.family import N_FOLDS, levels
 from benchmarks.replay.recording import Recording
 from gbtune import families
 from gbtune.data import Dataset
-from gbtune.evaluation import ROUNDS_PER_STEP, Evaluator, Rounds, patience
+from gbtune.early_stopping import patience
+from gbtune.evaluation import ROUNDS_PER_STEP, Evaluator, Rounds
 from gbtune.metrics import resolve_metrics
 from gbtune.records import FloatArray
 from gbtune.resampling import make_folds

@@ -146,21 +146,26 @@ class _Read:
         return self.by_trial[trial._trial_id][1]
 
 
-_READ: weakref.WeakKeyDictionary[BaseStorage, _Read] = weakref.WeakKeyDictionary()
+_READ: weakref.WeakKeyDictionary[BaseStorage, dict[int | None, _Read]] = weakref.WeakKeyDictionary()
+"""By study; None: of whatever was shown of any, last."""
 _MANY = 64
 """More trials than that are not gone through one by one every time, where no complete one is among them."""
 
 
 def complete_trials(study: optuna.Study) -> CompleteTrials:
     """Return what the complete trials told, those that told anything. Their records are read once per storage."""
-    read = _READ.setdefault(study._storage, _Read())
-    trials = study.get_trials(deepcopy=False)
-    known = len(read.settled)
-    if trials[:known] != read.settled:  # another study in this storage, or another view of it
-        read = _READ[study._storage] = _Read(by_trial=read.by_trial).followed_by(trials)
+    reads = _READ.get(study._storage)
+    if reads is None:
+        reads = _READ[study._storage] = {None: _Read()}
+    whole = type(study) is optuna.Study  # its trials only follow each other; a view shows whichever it likes
+    key = study._study_id if whole else None
+    read, trials = reads.get(key), study.get_trials(deepcopy=False)
+    known = 0 if read is None else len(read.settled)
+    if read is None or not (whole or trials[:known] == read.settled):
+        reads[key] = _Read(by_trial=reads[None].by_trial).followed_by(trials)
     elif _complete(trials[known:]) != read.later or (len(trials) - known > _MANY and trials[known].state.is_finished()):
-        read = _READ[study._storage] = read.followed_by(trials[known:])
-    return read.found
+        reads[key] = read.followed_by(trials[known:])
+    return reads[key].found
 
 
 def _complete(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -125,7 +125,7 @@ class RacingPruner(optuna.pruners.BasePruner):
             return False
         best, s = known
         margin = self.z * s * math.sqrt(1 / k - 1 / n_folds)
-        return bool(s > 0 and (current - best[:k]).mean() > margin)
+        return bool(s > 0 and (current - best[:k]).sum() / k > margin)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_read": None}

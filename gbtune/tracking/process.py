@@ -44,6 +44,10 @@ LAST_SECONDS = 0.8
 """For the end of a study whose run is in the store already: results, files, model."""
 TRIAL_SECONDS = 0.03
 """For a trial, until it is known how long the first ones have taken."""
+IMPORT_SECONDS = 2.0
+"""Those of `FIRST_SECONDS` for which the process needs no study yet."""
+MOST_SLOWNESS = 3.0
+"""Not more: a server that does not answer is not a busy machine, and is not waited for."""
 _ENDING_SECONDS = 5.0
 _LOOKS_EVERY = 0.2
 _OWN_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -82,7 +86,9 @@ class ProcessTracker(Tracker):
     @property
     def ending_seconds(self) -> float:
         """What the end of a study takes: the whole of it where there is no process that could have begun."""
-        return LAST_SECONDS if self._is_working() else FIRST_SECONDS + LAST_SECONDS
+        if (line := self._line if self._is_working() else None) is None:
+            return FIRST_SECONDS + LAST_SECONDS
+        return LAST_SECONDS * line.slowness
 
     @property
     def backlog_seconds(self) -> float:
@@ -90,7 +96,9 @@ class ProcessTracker(Tracker):
         line = self._line if self._is_working() else None
         if line is None:
             return 0.0
-        first = 0.0 if line.ready else max(1.0, FIRST_SECONDS - (time.monotonic() - line.began))
+        so_far = line.getting_ready
+        # Later than usual, it is likely to take half as long again: the machine is busy.
+        first = 0.0 if line.ready else max(1.0, FIRST_SECONDS - so_far, min(so_far / 2, FIRST_SECONDS))
         return first + line.unwritten * line.pace
 
     def _is_working(self) -> bool:
@@ -123,7 +131,7 @@ class ProcessTracker(Tracker):
         TrackingUnavailable
             As `MLflowTracker.study_started`.
         """
-        if self._line is None or self._line.told:
+        if self._line is None or self._line.told_at is not None:
             self.start()
         self._study = study
         self._say("start", (self.inner, study, sys.argv))  # what started the study is named in its runs
@@ -164,7 +172,7 @@ class ProcessTracker(Tracker):
 
     def _say(self, kind: str, content: Any) -> None:
         if self._line is not None:
-            self._line.told = True
+            self._line.told_at = self._line.told_at or time.monotonic()
             self._line.unwritten += kind == "trial"
             self._line.outbox.put((kind, content))
 
@@ -217,7 +225,9 @@ class _Line:
         own = {name: value for name, value in _OWN_LIMITS.items() if name not in os.environ}
         self.process, self.connection = start_interpreter(__name__, "serve", environment=own)
         self.began, self.outbox = time.monotonic(), queue.SimpleQueue[Any]()
-        self.told = self.ready = self.broken = False
+        self.told_at: float | None = None
+        self.ready_at: float | None = None
+        self.broken = False
         self.unwritten, self.pace = 0, TRIAL_SECONDS
         threading.Thread(target=self._post, daemon=True).start()
 
@@ -225,6 +235,23 @@ class _Line:
     def stands_still(self) -> bool:
         """Whether it lives and takes what it is told, and yet may not have answered."""
         return not self.broken and self.process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the study's run is written."""
+        return self.ready_at is not None
+
+    @property
+    def getting_ready(self) -> float:
+        """Seconds it took, or has taken so far, without those in which it had nothing to do."""
+        now = time.monotonic() if self.ready_at is None else self.ready_at
+        idle = max(0.0, (now if self.told_at is None else self.told_at) - self.began - IMPORT_SECONDS)
+        return now - self.began - idle
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as usual that is: other work keeps the machine busy."""
+        return min(max(1.0, self.getting_ready / FIRST_SECONDS), MOST_SLOWNESS)
 
     def _post(self) -> None:
         """Send what there is, off the path of tuning: a process that is stopped takes nothing."""
@@ -245,7 +272,7 @@ class _Line:
             self.broken = True
         for kind, content in heard:
             if kind == "ready":
-                self.ready = True
+                self.ready_at = time.monotonic()
             elif kind == "written":
                 self.unwritten, self.pace = self.unwritten - 1, content
         return heard

@@ -280,8 +280,7 @@ class Spool:
             folder.rmdir()
 
     def _append(self, trial: TrialRecord) -> None:
-        # The folds' curves are four fifths of a record; they are for the pruner, no tracker writes them.
-        data = dataclasses.replace(trial, fold_curves=()).to_json().encode() + b"\n"
+        data = trial.to_json().encode() + b"\n"
         with (self.folder / TRIALS).open("a+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:

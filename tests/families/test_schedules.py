@@ -20,8 +20,9 @@ from sklearn.base import clone
 
 from gbtune import families
 from gbtune.data import Dataset
+from gbtune.early_stopping import patience
 from gbtune.errors import InvalidArgument, UnknownName
-from gbtune.evaluation import Evaluator, Rounds, patience
+from gbtune.evaluation import Evaluator, Rounds
 from gbtune.families import ModelFamily
 from gbtune.families.lightgbm import LightGBMFamily
 from gbtune.families.schedules import KINDS, PARAMETERS, Schedule, after_each_round, middle_rate, split

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +143,6 @@ def test_a_full_disk_raises_nothing_and_is_mended_at_the_end(spool: Spool) -> No
     spool.finish(kit.example_outcome(trials))
     assert spool.problem is None
     assert plain(spool.read()[1]) == plain(trials)
-
-
-def test_the_folds_curves_are_left_out(spool: Spool) -> None:
-    trial = dataclasses.replace(kit.example_trials()[0], fold_curves=((0.1, 0.2),))
-    spool.start(kit.example_study())
-    spool.append(trial)
-    (found,) = spool.trials()
-    assert found == kit.example_trials()[0]
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
