@@ -55,6 +55,22 @@ def test_every_pruner_gets_each_step_once_and_values_are_those_of_an_unpruned_ev
             assert objective.evaluator.evaluate(record.params, seed=0).score == record.score
 
 
+def test_the_pruner_is_asked_after_every_fold_but_the_last() -> None:
+    asked: list[int | None] = []
+
+    class Listening(gbtune.pruners.RacingPruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            asked.append(trial.last_step)
+            return super().prune(study, trial)
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=Listening())
+    objective = stub_objective()
+    study.optimize(objective, n_trials=2)
+    n_folds = len(objective.evaluator.folds)
+    assert asked == [*range(1, n_folds)] * 2
+    assert [list(trial.intermediate_values) for trial in study.trials] == [[*range(1, n_folds + 1)]] * 2
+
+
 def test_pruned_trials_carry_a_partial_score_only() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=gbtune.pruners.RacingPruner())
     study.optimize(stub_objective(), n_trials=30)
