@@ -390,7 +390,8 @@ class Runner:
     # -- telling --------------------------------------------------------------------------------------------
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
+        storage = self.study._storage  # one trial: the list of all would be copied first
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
 
     def _tell(self, trial: FrozenTrial) -> None:
         """Tell a trial what its record says, whoever ran it."""

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,14 @@ def tuned_without_a_server(**arguments: Any) -> gbtune.TuningResult:
 
 
 @pytest.mark.parametrize("name", [None, "sugar"])
-def test_the_printed_command_finishes_the_job(name: str | None, tmp_path: Path) -> None:
+def test_the_printed_command_finishes_the_job(
+    name: str | None, new_store: Callable[[str], str], tmp_path: Path
+) -> None:
     result = tuned_without_a_server(study=name)
     printed = result.receipt.problems[-1]
     words = shlex.split(re.search(r"gbtune sync .*", printed)[0])  # type: ignore[index]
     assert words[:2] == ["gbtune", "sync"] and words[-2:] == ["--tracking-uri", DEAD]
-    alive = f"sqlite:///{tmp_path}/alive.db"
+    alive = new_store("alive.db")
     done = gbtune_command(*words[1:-1], alive)
     assert done.exit_code == 0, done.output
     assert "4 trials in sqlite" in done.output and "models:/" in done.output
@@ -72,9 +75,9 @@ def test_the_printed_command_finishes_the_job(name: str | None, tmp_path: Path) 
     assert (tmp_path / "gbtune-studies").exists() == (name is not None), "a study in memory leaves nothing behind"
 
 
-def test_it_may_be_run_again_and_on_another_store(tmp_path: Path) -> None:
+def test_it_may_be_run_again_and_on_another_store(new_store: Callable[[str], str]) -> None:
     tuned_without_a_server(study="sugar")
-    one, two = f"sqlite:///{tmp_path}/one.db", f"sqlite:///{tmp_path}/two.db"
+    one, two = new_store("one.db"), new_store("two.db")
     for uri in (one, one, two):
         done = gbtune_command("sync", "sugar", "--tracking-uri", uri, "--storage", "gbtune-studies/sugar/study.journal")
         assert done.exit_code == 0, done.output
@@ -86,14 +89,13 @@ def test_it_may_be_run_again_and_on_another_store(tmp_path: Path) -> None:
     assert told(one) == told(two)
 
 
-def test_a_study_that_was_never_tracked_can_be_told_later(tmp_path: Path) -> None:
+def test_a_study_that_was_never_tracked_can_be_told_later(uri: str, tmp_path: Path) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     storage = f"sqlite:///{tmp_path}/studies.db"
     gbtune.tune_lgbm(X, y, space=SPACE, study="sugar", storage=storage, n_trials=3, progress=False, tracking=False)
-    done = gbtune_command("sync", "sugar", "--storage", storage, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    done = gbtune_command("sync", "sugar", "--storage", storage, "--tracking-uri", uri)
     assert done.exit_code == 0, done.output
     assert "none was kept" in done.output
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert kinds(uri)["trial"] == 3
     (parent,) = [run for run in runs(uri) if run.data.tags["gbtune.kind"] == "study"]
     names = {file.path for file in mlflow.MlflowClient(uri).list_artifacts(parent.info.run_id)}
@@ -120,9 +122,9 @@ def tuned(tracking: str | bool, **arguments: Any) -> gbtune.TuningResult:
 
 
 @pytest.fixture
-def kept_elsewhere(tmp_path: Path) -> tuple[str, Path]:
+def kept_elsewhere(uri: str, tmp_path: Path) -> tuple[str, Path]:
     """A study that MLflow has all of, and that is kept in a database of its own: the store, the database."""
-    uri, database = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "studies.db"
+    database = tmp_path / "studies.db"
     assert not tuned(uri, study="sugar", storage=f"sqlite:///{database}").receipt.problems
     return uri, database
 
@@ -175,9 +177,9 @@ class _InMemoryJournal(BaseJournalBackend):
         self.lines += logs
 
 
-def test_a_study_in_a_storage_without_a_place_is_told_from_its_spool(tmp_path: Path) -> None:
+def test_a_study_in_a_storage_without_a_place_is_told_from_its_spool(new_store: Callable[[str], str]) -> None:
     storage = optuna.storages.JournalStorage(_InMemoryJournal())
-    one, two = f"sqlite:///{tmp_path}/one.db", f"sqlite:///{tmp_path}/two.db"
+    one, two = new_store("one.db"), new_store("two.db")
     study = optuna.create_study(study_name="sugar", storage=storage)
     assert not tuned(one, study=study).receipt.problems
     done = gbtune_command("sync", "sugar", "--tracking-uri", two)
@@ -186,22 +188,22 @@ def test_a_study_in_a_storage_without_a_place_is_told_from_its_spool(tmp_path: P
     assert shown(one) == shown(two)
 
 
-def test_a_storage_without_a_place_is_not_in_the_printed_command(tmp_path: Path) -> None:
+def test_a_storage_without_a_place_is_not_in_the_printed_command(new_store: Callable[[str], str]) -> None:
     storage = optuna.storages.JournalStorage(_InMemoryJournal())
     result = tuned_without_a_server(study=optuna.create_study(study_name="sugar", storage=storage))
     words = shlex.split(re.search(r"gbtune sync .*", result.receipt.problems[-1])[0])  # type: ignore[index]
     assert "--storage" not in words
-    alive = f"sqlite:///{tmp_path}/alive.db"
+    alive = new_store("alive.db")
     done = gbtune_command(*words[1:-1], alive)
     assert done.exit_code == 0, done.output
     assert kinds(alive) == {"study": 1, "trial": 4, "final": 1}
     assert not Path("JournalStorage").exists()
 
 
-def test_a_folder_that_happens_to_have_the_name_is_not_the_study(tmp_path: Path) -> None:
+def test_a_folder_that_happens_to_have_the_name_is_not_the_study(uri: str) -> None:
     tuned_without_a_server(study="sugar")
     Path("sugar").mkdir()
-    done = gbtune_command("sync", "sugar", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    done = gbtune_command("sync", "sugar", "--tracking-uri", uri)
     assert done.exit_code == 0 and "4 trials" in done.output, done.output
 
 
@@ -217,10 +219,10 @@ def test_no_other_study_is_told_instead_of_one_that_is_not_there(tmp_path: Path)
     assert kinds(uri)["trial"] == 3
 
 
-def test_a_folder_may_get_another_name(tmp_path: Path) -> None:
+def test_a_folder_may_get_another_name(uri: str) -> None:
     tuned(False, study="sugar")
     shutil.move("gbtune-studies/sugar", "kept")
-    done = gbtune_command("sync", "kept", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    done = gbtune_command("sync", "kept", "--tracking-uri", uri)
     assert done.exit_code == 0 and "sugar: 3 trials" in done.output, done.output
 
 

@@ -188,10 +188,9 @@ def test_it_is_saved_as_native_files_and_loaded(
 
 
 def test_the_registered_model_predicts_the_mean_and_its_recipe_fits_it_again(
-    family_name: str, mixed: Frame, tmp_path: Path
+    family_name: str, mixed: Frame, uri: str, tmp_path: Path
 ) -> None:
     X, y = mixed
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     result = tuned(X, y, family_name, ensemble=3, tracking=MLflowTracker(uri), register="blend", n_trials=20)
     client = mlflow.MlflowClient(uri, uri)
     version = client.get_model_version_by_alias("blend", "champion")

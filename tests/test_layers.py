@@ -19,6 +19,7 @@ FLOORS: list[set[str]] = [
     {"spaces", "families", "columns", "encoding", "data", "scores", "metrics", "resampling", "ensemble", "recipe"},
     {
         "held_out",
+        "early_stopping",
         "evaluation",
         "isolation",
         "memory",

@@ -30,9 +30,9 @@ print(json.dumps([list(model.predict(X)), np.asarray(model.predict(X, params={"p
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
-    return f"sqlite:///{tmp_path}/mlflow.db"
+    return uri
 
 
 def test_a_study_lands_in_mlflow_and_its_model_predicts_in_a_fresh_process(

@@ -171,10 +171,10 @@ def test_every_place_of_a_study_gives_the_same_points(
 
 
 def test_a_registered_model_is_started_from_through_mlflow(
-    diabetes: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    diabetes: Frame, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     first = tuned(diabetes, n_trials=6, tracking=True, register="sugar")
     result = tuned(diabetes, n_trials=3, warm_start="models:/sugar@champion")
     (record,) = started(result)

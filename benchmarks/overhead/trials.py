@@ -1,7 +1,8 @@
 """Milliseconds per trial of everything that is neither a booster nor a sampler, in studies of a family that is free.
 
-Each thread's CPU time is counted, so that other processes on the machine change little. What a trial costs after n
-trials is the mean over the last tenth of the first n: a cost that grows with the study shows.
+Each thread's CPU time is counted, so that other processes on the machine change little. What Optuna itself takes to
+keep a trial (parameters, attributes, reports, the end; any script that uses it pays that) is shown beside ours. What a
+trial costs after n trials is the mean over the last tenth of the first n: a cost that grows with the study shows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FEWER = {"gp": 100, "cmaes": 1000}
 """Samplers that take minutes beyond so many trials."""
 TARGET_MS, TARGET_TRIALS = 3.0, 1000
 ROUNDS = 200
-SAMPLER, STUB, ROUND, REST = "sampler", "stub", "rounds", "rest"
+SAMPLER, STUB, ROUND, REST, OPTUNA = "sampler", "stub", "rounds", "rest", "optuna"
 _PARAMETERS = 8
 
 
@@ -117,6 +118,10 @@ def places() -> list[Place]:
         ("gbtune.runner:Runner._work", REST),
         *((f"{module}:{kind}.{method}", SAMPLER) for module, kind in samplers for method in methods),
         ("gbtune.slots:in_slot_order", REST),
+        *((f"optuna.trial:Trial.{method}", OPTUNA) for method in ("_suggest", "report", "set_user_attr")),
+        *((f"optuna.storages:{storage}.create_new_trial", OPTUNA) for storage in ("InMemoryStorage", "JournalStorage")),
+        ("optuna.study:Study.get_trials", OPTUNA),
+        ("gbtune.runner:_tell_with_warning", OPTUNA),
         ("benchmarks.overhead.trials:_FreePrepared.train_fold", STUB),
         ("benchmarks.overhead.trials:_FreeFit.grow", ROUND),
     ]
@@ -139,7 +144,7 @@ def study(sampler: str, sizes: list[int], storage: str = "") -> dict[str, Any]:
 
     phases, seen = Phases(clock=time.thread_time), list[tuple[float, Counter[str]]]()
     grown = [0]
-    pass_on = Runner._pass_on
+    pass_on = phases.timed(Runner._pass_on, REST)
 
     def noted(runner: Any, record: Any, mine: bool) -> None:
         pass_on(runner, record, mine)
@@ -148,7 +153,7 @@ def study(sampler: str, sizes: list[int], storage: str = "") -> dict[str, Any]:
 
     X = np.linspace(0, 1, 40).reshape(-1, 1)
     kept: dict[str, Any] = {"study": "overhead", "storage": Path(storage)} if storage else {}
-    with phases.watching(places()), mock.patch.object(Runner, "_pass_on", noted):
+    with phases.watching(places()), mock.patch.object(Runner, "_pass_on", phases.timed(noted, STUB)):
         result = gbtune.tune(
             X,
             X[:, 0],
@@ -179,9 +184,10 @@ def _costs(seen: list[tuple[float, Counter[str]]], sizes: list[int]) -> Iterator
         first = max(0, size - max(size // 10, 8) - 1)  # whole generations: they are told together
         (began, before), (ended, after) = seen[first], seen[size - 1]
         trials, rounds = size - 1 - first, after["grown"] - before["grown"]
-        spent = {name: 1e3 * (after[name] - before[name]) / trials for name in (REST, SAMPLER, ROUND)}
+        spent = {name: 1e3 * (after[name] - before[name]) / trials for name in (REST, OPTUNA, SAMPLER, ROUND)}
         yield {
             "ours_ms": spent[REST],
+            "optuna_ms": spent[OPTUNA],
             "sampler_ms": spent[SAMPLER],
             "us_per_round": 1e3 * spent[ROUND] * trials / max(rounds, 1),
             "wall_ms": 1e3 * (ended - began) / trials,
@@ -226,9 +232,9 @@ def measure(samplers: tuple[str, ...] = SAMPLERS, sizes: tuple[int, ...] = SIZES
 
 def report(found: Any) -> str:
     """Return what was measured as text."""
-    heads = ["sampler", "after trials", "ours, ms", "sampler, ms", "us per round", "wall, ms"]
+    heads = ["sampler", "after trials", "ours, ms", "Optuna, ms", "sampler, ms", "us per round", "wall, ms"]
     rows = [
-        [name, int(size), cost["ours_ms"], cost["sampler_ms"], cost["us_per_round"], cost["wall_ms"]]
+        [name, int(size), *(cost[part] for part in ("ours_ms", "optuna_ms", "sampler_ms", "us_per_round", "wall_ms"))]
         for name, those in found.items()
         for size, cost in those["sizes"].items()
     ]

@@ -270,13 +270,13 @@ def test_imbalance_is_tuned_with_a_metric_that_gains(family_name: str, breast_ca
 
 
 def test_a_scheduled_study_goes_on_is_saved_and_lands_in_mlflow(
-    family_name: str, diabetes: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family_name: str, diabetes: Frame, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
     monkeypatch.chdir(tmp_path)
     X, y = diabetes
-    store = f"sqlite:///{tmp_path}/mlflow.db"
+    store = uri
     space = SearchSpace.load("core+regularization+schedules", family=family_name).override(
         learning_rate_schedule={"choices": ["step", "exponential", "cosine"]},
         learning_rate_horizon=(30, 100),

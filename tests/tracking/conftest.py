@@ -1,9 +1,8 @@
-"""Real SQLite stores: made once (MLflow needs two seconds for that), then copied."""
+"""A real MLflow server, and clients and trackers of a real store (`uri`)."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,13 +11,6 @@ import pytest
 from mlflow_server import Server
 
 from gbtune.tracking import MLflowTracker
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +25,6 @@ def server(one_server: Server) -> Server:
     """One server for all tests, each with its own experiment: it takes five seconds to start."""
     one_server.start()
     return one_server
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_database: Path) -> str:
-    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
 
 
 @pytest.fixture
