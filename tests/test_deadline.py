@@ -412,8 +412,11 @@ def test_a_process_that_takes_long_to_get_ready_is_given_longer_at_the_end_too(p
     process_time.passes(6.0)
     assert line.slowness == 2.0, "eight seconds with its imports, where four are usual"
     assert tracker.ending_seconds == 2 * tracking_process.LAST_SECONDS and tracker.backlog_seconds == 4.0
-    line.ready_at = process_time.now
+    ready = process_time.now
     process_time.passes(60.0)
-    assert line.slowness == 2.0
+    sent = types.SimpleNamespace(closed=False, poll=iter([True, False]).__next__, recv=lambda: ("ready", ready))
+    line.connection = sent
+    assert tracking_process._Line.hear(line) == [("ready", ready)]
+    assert line.slowness == 2.0, "as long as it took, not as late as it was heard"
     line.ready_at = None
     assert line.slowness == tracking_process.MOST_SLOWNESS, "a server that never answers is not waited for"

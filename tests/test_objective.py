@@ -81,6 +81,14 @@ def test_pruned_trials_carry_a_partial_score_only() -> None:
         assert record.reason == "race" and 0 < len(record.fold_scores) < record.n_folds
 
 
+def test_rounds_as_many_as_folds_are_not_taken_for_the_last_fold() -> None:
+    objective = stub_objective(cv=10, schedule="rounds")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=optuna.pruners.MedianPruner(2))
+    study.optimize(objective, n_trials=30)
+    steps = [trial.last_step for trial in study.trials if trial.state == optuna.trial.TrialState.PRUNED]
+    assert 10 in steps, "pruned after ten rounds of all ten folds"
+
+
 def test_the_schedule_can_be_chosen() -> None:
     study = optuna.create_study(pruner=optuna.pruners.MedianPruner())
     study.optimize(stub_objective(schedule="rounds"), n_trials=1)

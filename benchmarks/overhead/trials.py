@@ -120,7 +120,6 @@ def places() -> list[Place]:
         ("gbtune.slots:in_slot_order", REST),
         *((f"optuna.trial:Trial.{method}", OPTUNA) for method in ("_suggest", "report", "set_user_attr")),
         *((f"optuna.storages:{storage}.create_new_trial", OPTUNA) for storage in ("InMemoryStorage", "JournalStorage")),
-        ("optuna.study:Study.get_trials", OPTUNA),
         ("gbtune.runner:_tell_with_warning", OPTUNA),
         ("benchmarks.overhead.trials:_FreePrepared.train_fold", STUB),
         ("benchmarks.overhead.trials:_FreeFit.grow", ROUND),

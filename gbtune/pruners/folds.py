@@ -161,11 +161,12 @@ def complete_trials(study: optuna.Study) -> CompleteTrials:
     key = study._study_id if whole else None
     read, trials = reads.get(key), study.get_trials(deepcopy=False)
     known = 0 if read is None else len(read.settled)
-    if read is None or not (whole or trials[:known] == read.settled):
-        reads[key] = _Read(by_trial=reads[None].by_trial).followed_by(trials)
+    first = max(0, known - 1) if whole else 0  # the last one tells a study from one that had its id before
+    if read is None or trials[first:known] != read.settled[first:]:
+        read = reads[key] = _Read(by_trial=reads[None].by_trial).followed_by(trials)
     elif _complete(trials[known:]) != read.later or (len(trials) - known > _MANY and trials[known].state.is_finished()):
-        reads[key] = read.followed_by(trials[known:])
-    return reads[key].found
+        read = reads[key] = read.followed_by(trials[known:])
+    return read.found
 
 
 def _complete(trials: list[FrozenTrial]) -> list[FrozenTrial]:

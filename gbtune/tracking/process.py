@@ -47,7 +47,7 @@ TRIAL_SECONDS = 0.03
 IMPORT_SECONDS = 2.0
 """Those of `FIRST_SECONDS` for which the process needs no study yet."""
 MOST_SLOWNESS = 3.0
-"""Not more: a server that does not answer is not a busy machine, and is not waited for."""
+"""Not more: a server that does not answer is no busy machine."""
 _ENDING_SECONDS = 5.0
 _LOOKS_EVERY = 0.2
 _OWN_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -238,7 +238,7 @@ class _Line:
 
     @property
     def ready(self) -> bool:
-        """Whether the study's run is written."""
+        """Whether the process has come to the first trial."""
         return self.ready_at is not None
 
     @property
@@ -272,7 +272,7 @@ class _Line:
             self.broken = True
         for kind, content in heard:
             if kind == "ready":
-                self.ready_at = time.monotonic()
+                self.ready_at = content  # when it was: it may be heard much later
             elif kind == "written":
                 self.unwritten, self.pace = self.unwritten - 1, content
         return heard
@@ -385,7 +385,7 @@ def serve(connection: Connection) -> None:
                     if kind == "start":
                         tracker, study, sys.argv = content
                         tracker.study_started(study)
-                        tracker._queue("", lambda: say("ready"))  # once the study's run is written
+                        tracker._queue("", lambda: say("ready", time.monotonic()))  # once the study's run is written
                         answer = ("started", None)
                     elif kind == "trial":
                         assert tracker is not None

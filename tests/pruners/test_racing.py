@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import optuna
 import pytest
@@ -209,3 +211,17 @@ def test_trials_are_read_once_and_views_and_other_studies_of_a_storage_are_told_
     for _ in range(100):
         tell(studies[0], [9, 9], TrialState.PRUNED)
     assert len(complete_trials(studies[0])) == 5
+
+
+def test_a_study_that_got_the_number_of_a_deleted_one_has_only_its_own_trials(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/studies.db")
+    for score in (1.0, 2.0, 3.0):
+        trial = study.ask()
+        report_fold(trial, [score, score], n_folds=2)
+        study.tell(trial, score)
+    assert len(complete_trials(study)) == 3
+    storage = study._storage
+    optuna.delete_study(study_name=study.study_name, storage=storage)
+    other = optuna.create_study(storage=storage)
+    assert (other._storage, other._study_id) == (storage, study._study_id), "SQLite gives the number away again"
+    assert len(complete_trials(other)) == 0
