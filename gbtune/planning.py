@@ -35,7 +35,8 @@ FASTEST = 0.04
 """Folds are given up before the slowest learning rate becomes faster than this."""
 CAP_TIMES_RATE = 20.0
 FEWEST_TRIALS, LEAST_ROUNDS = 3, 10
-"""A trial grows at most a fourth of the rounds that there are; a third of them where that is within 20 / rate."""
+"""A trial grows at most a fourth of the rounds that there are; a third of them where that is within 20 / rate. At least
+ten, if one trial alone has the time for them: a model of a few rounds is better than none."""
 AT_CAP = 0.95
 """A trial whose best round is beyond this share of the cap was still improving."""
 RATES = (0.005, 0.006, 0.008, 0.01, 0.0125, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.16)
@@ -128,7 +129,8 @@ def make_plan(
     rate = max(lowest, min(rate, highest))
     if rounds.choices:
         return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
-    cap = _cap(on_each, rate, wanted, rounds.cap)
+    least = min(LEAST_ROUNDS, max(1, int(affordable / (n_jobs * folds))))
+    cap = _cap(on_each, rate, wanted, least, rounds.cap)
     given_up = [
         _folds(folds, n_folds),
         f"learning rate at least {rate:.3g}" if rate > lowest and range_ is not None else "",
@@ -225,9 +227,9 @@ def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[
     return (times[-1] - times[1]) / (grown - 1) if grown > 1 else times[-1] - times[0]
 
 
-def _cap(affordable: float, rate: float, n_trials: float, highest: int) -> int:
+def _cap(affordable: float, rate: float, n_trials: float, least: int, highest: int) -> int:
     enough = min(CAP_TIMES_RATE / rate, affordable / min(FEWEST_TRIALS, n_trials))
-    return min(highest, max(LEAST_ROUNDS, int(max(enough, affordable / min(FEWEST_TRIALS + 1, n_trials)))))
+    return min(highest, max(least, int(max(enough, affordable / min(FEWEST_TRIALS + 1, n_trials)))))
 
 
 def _folds(folds: int, n_folds: int) -> str:

@@ -68,6 +68,15 @@ def test_slow_rates_are_given_up_first_then_folds_then_rounds(slow: list[float])
     assert list(caps) == sorted(caps, reverse=True) and caps[0] == 3000 and caps[-1] < 300
 
 
+def test_where_ten_rounds_are_too_many_one_trial_gets_as_many_as_there_is_time_for(slow: list[float]) -> None:
+    caps = []
+    for slow[0] in (0.5, 1.0, 2.0, 10.0):
+        plan = plan_for(15)
+        assert plan.n_folds == 1
+        caps.append(plan.rounds.cap)
+    assert caps == [10, 8, 4, 1]
+
+
 def test_time_that_is_short_goes_into_fewer_trials_and_faster_rates_alike() -> None:
     """At a quarter of the rounds, half as many trials at twice the rate."""
     assert [slowest_rate(rounds, 0.001) for rounds in (16_000, 4_000, 1_000, 250)] == [0.0125, 0.025, 0.05, 0.1]
