@@ -36,7 +36,7 @@ FASTEST = 0.04
 CAP_TIMES_RATE = 20.0
 FEWEST_TRIALS, LEAST_ROUNDS = 3, 10
 """A trial grows at most a fourth of the rounds that there are; a third of them where that is within 20 / rate. At least
-ten, if one trial alone has the time for them: a model of a few rounds is better than none."""
+ten, if a trial and the final model have the time for them: a model of a few rounds is better than none."""
 AT_CAP = 0.95
 """A trial whose best round is beyond this share of the cap was still improving."""
 RATES = (0.005, 0.006, 0.008, 0.01, 0.0125, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.16)
@@ -129,7 +129,8 @@ def make_plan(
     rate = max(lowest, min(rate, highest))
     if rounds.choices:
         return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
-    least = min(LEAST_ROUNDS, max(1, int(affordable / (n_jobs * folds))))
+    alone = affordable / (2 * n_jobs * folds)  # in one trial and, as many again, in the final model
+    least = min(LEAST_ROUNDS, max(1, int(alone)))
     cap = _cap(on_each, rate, wanted, least, rounds.cap)
     given_up = [
         _folds(folds, n_folds),

@@ -70,11 +70,11 @@ def test_slow_rates_are_given_up_first_then_folds_then_rounds(slow: list[float])
 
 def test_where_ten_rounds_are_too_many_one_trial_gets_as_many_as_there_is_time_for(slow: list[float]) -> None:
     caps = []
-    for slow[0] in (0.5, 1.0, 2.0, 10.0):
+    for slow[0] in (0.2, 1.0, 2.0, 10.0):
         plan = plan_for(15)
         assert plan.n_folds == 1
         caps.append(plan.rounds.cap)
-    assert caps == [10, 8, 4, 1]
+    assert caps[0] >= planning.LEAST_ROUNDS > caps[1] > caps[2] > caps[3] == 1
 
 
 def test_time_that_is_short_goes_into_fewer_trials_and_faster_rates_alike() -> None:
