@@ -82,7 +82,7 @@ def test_a_study_in_a_journal_is_measured_too(tmp_path: Path) -> None:
 
 
 def test_the_seconds_of_all_phases_are_those_of_all_lanes() -> None:
-    found = share.study("lightgbm", 400, 5, 1.0, n_jobs=2, tracking=False)
+    found = share.study("lightgbm", 400, 5, 4.0, n_jobs=2, tracking=False)
     assert sum(found["phases"].values()) == pytest.approx(2 * found["wall"])
     assert 0 < found["share"] < 1 and found["phases"]["library"] > 0 and found["trials"] >= 1
     assert len(found["share_of_search_by_worker"]) == 2
