@@ -222,7 +222,7 @@ class _Evaluation:
         self.checkpoints = frozenset(rounds.choices) or _checkpoints(rounds.cap)
         self.fits: list[FoldFit] = []
         self.curves: list[FloatArray] = []
-        self.known: tuple[int, int, FloatArray, FloatArray] = (0, 0, np.empty((0, 0)), np.empty(0))
+        self.last_losses: tuple[int, int, FloatArray, FloatArray] = (0, 0, np.empty((0, 0)), np.empty(0))
         self.checked: list[dict[int, float]] = []
         self.score_seconds, self.started = 0.0, time.perf_counter()
         self.reason: str | None = None
@@ -272,7 +272,7 @@ class _Evaluation:
 
     def _grow(self, fold: int, rounds: int, *, own_stop: bool = False) -> None:
         checked, valid_rows = self.checked[fold], self.owner.folds.splits[fold][1]
-        native, checkpoints, interrupted, patience = self.native, self.checkpoints, self.interrupted, self.patience
+        native, checkpoints, interrupted, longest = self.native, self.checkpoints, self.interrupted, self.patience
         best, best_round = math.inf, 0
 
         def on_round(fit: FoldFit) -> bool:
@@ -286,7 +286,7 @@ class _Evaluation:
                 loss = fit.last_loss
                 if loss < best:
                     best, best_round = loss, done
-                return done - best_round >= patience
+                return done - best_round >= longest
             return False
 
         try:
@@ -318,10 +318,10 @@ class _Evaluation:
     def _losses(self, n_folds: int) -> tuple[FloatArray, FloatArray]:
         """Validation losses of the first folds over their common rounds, shape (n_folds, rounds), and their mean."""
         common = min(map(len, self.curves[:n_folds]))
-        if self.known[:2] != (n_folds, common):  # stopping, reporting and the result look at the same ones
+        if self.last_losses[:2] != (n_folds, common):  # stopping, reporting and the result look at the same ones
             losses = np.array([curve[:common] for curve in self.curves[:n_folds]])
-            self.known = n_folds, common, losses, _mean(losses)
-        return self.known[2:]
+            self.last_losses = n_folds, common, losses, _mean(losses)
+        return self.last_losses[2:]
 
     def _early_stop(self, n_folds: int) -> int | None:
         """Return the round at which the mean loss curve has been past its best for long enough."""

@@ -358,16 +358,14 @@ class Objective:
         self, trial: optuna.Trial, record: TrialRecord, protocol: Protocol
     ) -> Callable[[int, float, Sequence[float]], bool]:
         text = record.to_json()
-        by_folds = protocol.schedule == "folds" == (self.schedule or "folds")
+        by_folds = protocol.schedule == "folds" and self.schedule in (None, "folds")
 
         def report(step: int, value: float, fold_scores: Sequence[float]) -> bool:
-            if by_folds and step == record.n_folds:  # there is nothing left to prune, and the whole record comes next
-                trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
-                return False
-            # The pruner reads the scores so far from the record.
-            _write(trial, filled(text, "fold_scores", fold_scores))
+            last = by_folds and step == record.n_folds  # nothing is left to prune, and the whole record comes next
+            if not last:  # the pruner reads the scores so far from the record
+                _write(trial, filled(text, "fold_scores", fold_scores))
             trial.report(fold_scores[-1] if protocol.reports == "fold" else value, step)
-            if record.kind == BASELINE:  # never pruned; the others may be compared with it
+            if last or record.kind == BASELINE:  # never pruned; the others may be compared with it
                 return False
             return should_prune(trial) if self.in_generations else trial.should_prune()
 

@@ -86,6 +86,7 @@ class Clock:
             return "interrupt"
         if self.timeout is None:
             return None
+        # Of every round of every trial: `left`, without its two calls.
         ended = time.monotonic() - self.started >= self.timeout - self.reserved
         return "deadline" if ended else None
 

@@ -419,4 +419,4 @@ def test_a_process_that_takes_long_to_get_ready_is_given_longer_at_the_end_too(p
     assert tracking_process._Line.hear(line) == [("ready", ready)]
     assert line.slowness == 2.0, "as long as it took, not as late as it was heard"
     line.ready_at = None
-    assert line.slowness == tracking_process.MOST_SLOWNESS, "a server that never answers is not waited for"
+    assert line.slowness == tracking_process.MOST_SLOWNESS, "a server that never answers is no busy machine"

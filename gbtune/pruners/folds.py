@@ -154,16 +154,14 @@ _MANY = 64
 
 def complete_trials(study: optuna.Study) -> CompleteTrials:
     """Return what the complete trials told, those that told anything. Their records are read once per storage."""
-    reads = _READ.get(study._storage)
-    if reads is None:
-        reads = _READ[study._storage] = {None: _Read()}
+    reads = _READ.setdefault(study._storage, {})
     whole = type(study) is optuna.Study  # its trials only follow each other; a view shows whichever it likes
     key = study._study_id if whole else None
     read, trials = reads.get(key), study.get_trials(deepcopy=False)
     known = 0 if read is None else len(read.settled)
     first = max(0, known - 1) if whole else 0  # the last one tells a study from one that had its id before
     if read is None or trials[first:known] != read.settled[first:]:
-        read = reads[key] = _Read(by_trial=reads[None].by_trial).followed_by(trials)
+        read = reads[key] = _Read(by_trial={} if read is None else read.by_trial).followed_by(trials)
     elif _complete(trials[known:]) != read.later or (len(trials) - known > _MANY and trials[known].state.is_finished()):
         read = reads[key] = read.followed_by(trials[known:])
     return read.found

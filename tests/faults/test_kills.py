@@ -17,8 +17,8 @@ def check(kills: int, cases: list[Case], folder: Path, capsys: pytest.CaptureFix
     assert counts.lost == counts.repeated == counts.running == counts.differences == 0
 
 
-def test_eight_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check(8, PAIRED, tmp_path, capsys)
+def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(20, PAIRED, tmp_path, capsys)
 
 
 @pytest.mark.nightly
