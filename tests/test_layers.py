@@ -23,6 +23,7 @@ FLOORS: list[set[str]] = [
         "evaluation",
         "isolation",
         "memory",
+        "settled",
         "samplers",
         "pruners",
         "storage",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import weakref
-from typing import Any
 
 import numpy as np
 import optuna
@@ -14,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gbtune.json_record import field
 from gbtune.records import TRIAL_KEY, FloatArray
+from gbtune.settled import Settled
 
 FOLDS_KEY = "gbtune:folds"
 """User attribute of trials that `gbtune.pruners.report_fold` serves; those of `gbtune.Objective` have a record."""
@@ -114,58 +114,34 @@ def _whole(told: list[tuple[int, FoldScores]], n_folds: int) -> FloatArray:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Read:
-    """What was read of a storage: a pruner looks at all complete trials after every fold of each trial."""
+class _Found:
+    """What was found when somebody last looked: a pruner does after every fold of each trial."""
 
-    settled: list[FrozenTrial] = dataclasses.field(default_factory=list)
-    """The first trials, all finished. Storages keep these objects, so that comparing them is comparing addresses."""
-    told: CompleteTrials = dataclasses.field(default_factory=lambda: CompleteTrials([]))
-    """By those."""
-    later: list[FrozenTrial] = dataclasses.field(default_factory=list)
-    """Complete trials among the others."""
-    found: CompleteTrials = dataclasses.field(default_factory=lambda: CompleteTrials([]))
-    by_trial: dict[int, tuple[Any, FoldScores | None]] = dataclasses.field(default_factory=dict)
-
-    def followed_by(self, trials: list[FrozenTrial]) -> _Read:
-        """Return what is known when these trials come after the settled ones."""
-        open_at = (place for place, trial in enumerate(trials) if not trial.state.is_finished())
-        known = next(open_at, len(trials))
-        told, later = self.told.followed_by(self._told_by(trials[:known])), _complete(trials[known:])
-        for n_folds in self.found.asked:
-            told.scores(n_folds)
-        found = told.followed_by(self._told_by(later))
-        return _Read(self.settled + trials[:known], told, later, found, self.by_trial)
-
-    def _told_by(self, trials: list[FrozenTrial]) -> list[tuple[int, FoldScores]]:
-        return [(trial.number, told) for trial in _complete(trials) if (told := self._scores(trial)) is not None]
-
-    def _scores(self, trial: FrozenTrial) -> FoldScores | None:
-        source = trial.user_attrs.get(TRIAL_KEY) or trial.user_attrs.get(FOLDS_KEY)
-        if trial._trial_id not in self.by_trial or self.by_trial[trial._trial_id][0] != source:
-            self.by_trial[trial._trial_id] = source, FoldScores.of(trial)
-        return self.by_trial[trial._trial_id][1]
+    settled: CompleteTrials
+    later: list[FrozenTrial]
+    """Complete trials that come after one which is not."""
+    both: CompleteTrials
 
 
-_READ: weakref.WeakKeyDictionary[BaseStorage, dict[int | None, _Read]] = weakref.WeakKeyDictionary()
-"""By study; None: of whatever was shown of any, last."""
-_MANY = 64
-"""More trials than that are not gone through one by one every time, where no complete one is among them."""
+def _told_by(trials: list[FrozenTrial]) -> list[tuple[int, FoldScores]]:
+    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE)
+    return [(trial.number, told) for trial in complete if (told := FoldScores.of(trial)) is not None]
+
+
+_SETTLED = Settled(CompleteTrials([]), lambda told, trials: told.followed_by(_told_by(trials)))
+_FOUND: weakref.WeakKeyDictionary[BaseStorage, _Found] = weakref.WeakKeyDictionary()
 
 
 def complete_trials(study: optuna.Study) -> CompleteTrials:
-    """Return what the complete trials told, those that told anything. Their records are read once per storage."""
-    reads = _READ.setdefault(study._storage, {})
-    whole = type(study) is optuna.Study  # its trials only follow each other; a view shows whichever it likes
-    key = study._study_id if whole else None
-    read, trials = reads.get(key), study.get_trials(deepcopy=False)
-    known = 0 if read is None else len(read.settled)
-    first = max(0, known - 1) if whole else 0  # the last one tells a study from one that had its id before
-    if read is None or trials[first:known] != read.settled[first:]:
-        read = reads[key] = _Read(by_trial={} if read is None else read.by_trial).followed_by(trials)
-    elif _complete(trials[known:]) != read.later or (len(trials) - known > _MANY and trials[known].state.is_finished()):
-        read = reads[key] = read.followed_by(trials[known:])
-    return read.found
-
-
-def _complete(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    """Return what the complete trials told, those that told anything; the same object until there is another."""
+    settled, after = _SETTLED.of(study)
+    later = [trial for trial in after if trial.state == TrialState.COMPLETE]
+    found = _FOUND.get(study._storage)
+    if found is None or found.settled is not settled or found.later != later[: len(found.later)]:
+        for n_folds in () if found is None else found.both.asked:
+            settled.scores(n_folds)  # read once, and then only added to
+        found = _Found(settled, [], settled)
+    if len(later) > len(found.later):
+        found = _Found(settled, later, found.both.followed_by(_told_by(later[len(found.later) :])))
+    _FOUND[study._storage] = found
+    return found.both

@@ -6,16 +6,14 @@ in how many processes it runs, and whatever was created anew.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import weakref
 from collections.abc import Iterable
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from gbtune.settled import Settled
 from gbtune.slots import POINT_KEY, SLOT_KEY, slot_of
 
 
@@ -70,20 +68,11 @@ def _joined(spaces: _Spaces, trials: Iterable[FrozenTrial]) -> _Spaces:
     return joined
 
 
-@dataclasses.dataclass(frozen=True)
-class _Read:
-    """The first trials of a storage's list, all finished, and the spaces of those that were told."""
-
-    trials: list[FrozenTrial] = dataclasses.field(default_factory=list)
-    """Storages keep these objects, so that comparing them is comparing addresses."""
-    spaces: _Spaces = dataclasses.field(default_factory=dict)
-
-    def followed_by(self, trials: list[FrozenTrial]) -> _Read:
-        told = (trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED))
-        return _Read(self.trials + trials, _joined(self.spaces, told))
+def _followed_by(spaces: _Spaces, trials: Iterable[FrozenTrial]) -> _Spaces:
+    return _joined(spaces, (trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)))
 
 
-_READ: weakref.WeakKeyDictionary[BaseStorage, _Read] = weakref.WeakKeyDictionary()
+_SETTLED: Settled[_Spaces] = Settled({}, _followed_by)
 
 
 def told_spaces(study: optuna.Study) -> list[dict[str, BaseDistribution]]:
@@ -100,15 +89,8 @@ def told_spaces(study: optuna.Study) -> list[dict[str, BaseDistribution]]:
     >>> [list(space) for space in told_spaces(study)]
     [['x']]
     """
-    trials = study.get_trials(deepcopy=False)
-    read = _READ.setdefault(study._storage, _Read())
-    if trials[: len(read.trials)] != read.trials:  # another study in this storage, or another view of it
-        read = _Read()
-    known = len(read.trials)
-    end = next((place for place in range(known, len(trials)) if not trials[place].state.is_finished()), len(trials))
-    if end > known:
-        read = _READ[study._storage] = read.followed_by(trials[known:end])
-    return list(read.followed_by(trials[end:]).spaces.values())
+    spaces, later = _SETTLED.of(study)
+    return list(_followed_by(spaces, later).values())
 
 
 def _all_trials(study: optuna.Study) -> list[FrozenTrial]:
