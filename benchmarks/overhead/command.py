@@ -8,13 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overhead import counts, imports, memory, share, tracking, trials
+from benchmarks.overhead import counts, imports, large, memory, share, tracking, trials
 from gbtune.study_record import versions
 
 QUICK = ("imports", "counts", "memory", "trials", "share")
-"""What runs without a name, some seven minutes. ``tracking`` takes fifteen."""
+"""What runs without a name, some seven minutes. ``tracking`` takes fifteen, ``large`` five for each study."""
+MORE = ("tracking", "large")
 _MODULES: dict[str, Any] = {
-    "imports": imports, "counts": counts, "memory": memory, "trials": trials, "share": share
+    "imports": imports, "counts": counts, "memory": memory, "trials": trials, "share": share, "large": large
 }  # fmt: skip
 
 
@@ -27,19 +28,21 @@ def add_commands(commands: Any) -> None:
             "What a study costs besides growing trees. imports: seconds to import gbtune, and of the first study. "
             "counts: exact binnings, rounds and rows, judged. memory: peak of a study beside one plain fit. trials: "
             "milliseconds per trial of everything but booster and sampler. share: of the time inside the libraries' "
-            "update and eval calls, a minute per family. tracking: what logging adds; a quarter of an hour."
+            "update and eval calls, a minute per family. tracking: what logging adds; a quarter of an hour. large: a "
+            "million rows, five minutes per family and form."
         ),
     )
     # Not `choices`: argparse would check the empty list against them.
     cost.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of {', '.join((*QUICK, 'tracking'))}; default: all but tracking"
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join((*QUICK, *MORE))}; default: the first five"
     )
     cost.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for overhead-PART.json")
     cost.add_argument("--families", nargs="+", default=list(share.FAMILIES), help="of all but trials and tracking")
-    cost.add_argument("--n-jobs", type=int, default=2, help="of share and memory")
-    cost.add_argument("--timeout", type=float, default=60.0, help="of share: seconds of each study")
-    cost.add_argument("--rows", type=int, default=50_000, help="of share")
-    cost.add_argument("--columns", type=int, default=30, help="of share")
+    cost.add_argument("--n-jobs", type=int, default=2, help="of share, memory and large")
+    cost.add_argument("--timeout", type=float, help="seconds of each study: 60 of share, 240 of large")
+    cost.add_argument("--rows", type=int, help="50,000 of share, a million of large")
+    cost.add_argument("--columns", type=int, help="30 of share, 50 of large")
+    cost.add_argument("--forms", nargs="+", default=["numpy"], choices=large.FORMS, help="of large: what X is")
     cost.add_argument("--tracked", action="store_true", help="share: with MLflow, which takes time at the end")
     cost.add_argument("--generations", action="store_true", help="share: reproducible for any number of cores")
     cost.add_argument("--samplers", nargs="+", default=list(trials.SAMPLERS), help="of trials")
@@ -52,9 +55,9 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure the parts asked for; print and write them; return 1 if a count or tracking is over its limit."""
     parts = options.parts or list(QUICK)
-    unknown = [part for part in parts if part not in (*QUICK, "tracking")]
+    unknown = [part for part in parts if part not in (*QUICK, *MORE)]
     if unknown:
-        raise SystemExit(f"There is no part {unknown[0]!r}: {', '.join((*QUICK, 'tracking'))}.")
+        raise SystemExit(f"There is no part {unknown[0]!r}: {', '.join((*QUICK, *MORE))}.")
     options.output.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     for part in parts:
@@ -83,12 +86,10 @@ def _measured(part: str, options: argparse.Namespace) -> Any:
     if part == "trials":
         with tempfile.TemporaryDirectory() as folder:
             return trials.measure(tuple(options.samplers), tuple(options.sizes), Path(folder))
+    size = {"rows": options.rows, "columns": options.columns, "seconds": options.timeout}
+    given: dict[str, Any] = {name: value for name, value in size.items() if value is not None}
+    if part == "large":
+        return large.measure(**given, n_jobs=options.n_jobs, families=families, forms=tuple(options.forms))
     return share.measure(
-        options.rows,
-        options.columns,
-        options.timeout,
-        options.n_jobs,
-        options.tracked,
-        families,
-        options.generations,
+        **given, n_jobs=options.n_jobs, tracking=options.tracked, families=families, both=options.generations
     )

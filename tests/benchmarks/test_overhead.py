@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.overhead import counts, imports, memory, share, trials
+from benchmarks.overhead import counts, imports, large, memory, share, trials
 from benchmarks.overhead.phases import Phases
 from benchmarks.overhead.process import apart
 from gbtune.families.xgboost import XGBoostPrepared
@@ -106,6 +106,13 @@ def test_gbtune_imports_no_library_and_the_peak_of_memory_is_of_its_own_process(
     assert "| lightgbm | 90 | 100 | 120 | 10 | 30 |" in text
     with pytest.raises(RuntimeError, match="no_such_function"):
         apart("benchmarks.overhead.memory:no_such_function")
+
+
+def test_a_large_study_is_compared_with_the_default_on_rows_that_nobody_saw() -> None:
+    found = large.study("lightgbm", "sparse", 2000, 6, 4.0, 1)
+    assert found["complete"] >= 1 and 0 < found["loss"] < found["default_loss"] + 0.1
+    text = large.report({"rows": 2000, "columns": 6, "seconds": 4, "n_jobs": 1, "studies": {"lightgbm, sparse": found}})
+    assert "| lightgbm, sparse |" in text and "2,000 x 6, 4 s" in text
 
 
 def test_the_command_writes_json_and_fails_on_a_count(
