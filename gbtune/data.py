@@ -133,7 +133,7 @@ class Dataset:
             raise InvalidData("X must have at least 2 rows to train on one and validate on another; it has 1.")
         encoder, encoded = fit_encode(table)
         values, found_task, classes, note = _read_target(target, task)
-        notes = (note, *_like_identifiers(encoder, n_rows))
+        notes = (note, *_like_identifiers(encoder, n_rows), *_without_values(encoded))
         return cls(
             X=encoded,
             y=values,
@@ -401,3 +401,13 @@ def _like_identifiers(encoder: Encoder, n_rows: int) -> Sequence[str]:
         f"Looks like an identifier (more than half of its values are different): "
         f"{', '.join(map(repr, names))}. Such a category is slow and rarely helps: consider dropping it.",
     )
+
+
+def _without_values(X: Encoded) -> Sequence[str]:
+    if not isinstance(X, pd.DataFrame):
+        return ()
+    # The first value spares most columns the look at all the others.
+    names = [name for name, column in X.items() if pd.isna(column.iloc[0]) and column.isna().all()]
+    if not names:
+        return ()
+    return (f"Has no value in any row: {', '.join(map(repr, names))}. No model can use such a column.",)

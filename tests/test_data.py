@@ -309,6 +309,13 @@ def test_notes_tell_of_columns_that_look_like_identifiers():
     assert any("identifier" in note and "'id'" in note for note in notes)
 
 
+def test_notes_tell_of_columns_without_values():
+    X = pd.DataFrame({"late": [np.nan, 1.0] * 5, "text": [None] * 10, "numbers": [np.nan] * 10, "full": range(10)})
+    (note,) = [note for note in Dataset.from_arrays(X, [0, 1] * 5).notes if "no value" in note]
+    assert "'text', 'numbers'." in note
+    assert not any("no value" in note for note in Dataset.from_arrays(X[["late", "full"]], [0, 1] * 5).notes)
+
+
 # ---- fingerprint ----
 
 Y4 = [0, 1, 0, 1]
