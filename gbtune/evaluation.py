@@ -23,9 +23,10 @@ from gbtune.early_stopping import patience, stopping_round
 from gbtune.errors import GbtuneError, InvalidArgument
 from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.held_out import BestHeldOut
-from gbtune.metrics import Metric, training_loss
+from gbtune.metrics import Metric
 from gbtune.records import CVResult, FloatArray, Folds
 from gbtune.seeds import seed as derive_seed
+from gbtune.study_metrics import training_loss
 from gbtune.thinning import seven_digits, thin
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Evaluator:
     >>> from gbtune import families
     >>> from gbtune.data import Dataset
     >>> from gbtune.evaluation import Evaluator, Rounds
-    >>> from gbtune.metrics import resolve_metrics
+    >>> from gbtune.study_metrics import resolve_metrics
     >>> from gbtune.resampling import make_folds
     >>> data = Dataset.from_arrays(*load_breast_cancer(return_X_y=True))
     >>> evaluator = Evaluator(

@@ -123,7 +123,7 @@ def estimate_memory(
     >>> from gbtune.data import Dataset
     >>> from gbtune.evaluation import Evaluator, Rounds
     >>> from gbtune.memory import estimate_memory
-    >>> from gbtune.metrics import resolve_metrics
+    >>> from gbtune.study_metrics import resolve_metrics
     >>> from gbtune.resampling import make_folds
     >>> data = Dataset.from_arrays(*load_breast_cancer(return_X_y=True))
     >>> evaluator = Evaluator(

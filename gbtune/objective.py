@@ -27,6 +27,7 @@ from gbtune.slots import SLOT_KEY, should_prune
 from gbtune.spaces import SearchSpace
 from gbtune.spaces.fragments import refuse_fragment
 from gbtune.storage import writing
+from gbtune.study_metrics import check_metric_fits_data, resolve_metrics
 from gbtune.study_record import describe_study, refuse_differences
 
 KIND_KEY = "gbtune:kind"
@@ -170,10 +171,10 @@ class Objective:
             )
         # Parameters of categorical splits do nothing without categorical columns.
         self.space = loaded if data.categorical else loaded.without_categorical()
-        resolved = metrics.resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
+        resolved = resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
         folds = resampling.make_folds(cv, data, seed=self.study_seed)
         for each in resolved:
-            metrics.check_metric_fits_data(each, data, folds)
+            check_metric_fits_data(each, data, folds)
         rounds = rounds_of(self.space, self.family.default_rounds)
         self.evaluator = Evaluator(self.family, data, folds, resolved, rounds, threads=threads)
         self.baseline_rounds = self.family.default_rounds

@@ -29,13 +29,14 @@ from gbtune.diagnostics import (
 )
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.held_out import BestHeldOut, HeldOut
-from gbtune.metrics import METRICS, Metric, metric_named, resolve_metrics
+from gbtune.metrics import METRICS, Metric, metric_named
 from gbtune.records import Folds, TrialRecord
 from gbtune.report_sections import slices
 from gbtune.resampling import make_folds
 from gbtune.review import Review
 from gbtune.seeds import seed as derive_seed
 from gbtune.study import Clock
+from gbtune.study_metrics import resolve_metrics
 
 BEST = TrialRecord(3, "complete", {})
 Data = tuple[pd.DataFrame, pd.Series]

@@ -27,9 +27,10 @@ from gbtune.errors import GbtuneError, InvalidArgument, UnknownName, WorkerDied
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.isolation import ProcessEvaluator, data_file
 from gbtune.isolation.process import describe_exit
-from gbtune.metrics import Metric, resolve_metrics
+from gbtune.metrics import Metric
 from gbtune.records import CVResult
 from gbtune.resampling import make_folds
+from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import StubFamily
 
 PARAMS: dict[str, dict[str, Any]] = {
@@ -413,7 +414,8 @@ SCRIPT = """
     from gbtune import families
     from gbtune.data import Dataset
     from gbtune.evaluation import Evaluator, Rounds
-    from gbtune.metrics import Metric, resolve_metrics
+    from gbtune.metrics import Metric
+    from gbtune.study_metrics import resolve_metrics
     from gbtune.resampling import make_folds
 
     SCALE = 2.0

@@ -17,8 +17,8 @@ from gbtune import families, memory
 from gbtune.data import Dataset
 from gbtune.evaluation import Evaluator, Rounds
 from gbtune.memory import MemoryEstimate, estimate_memory, fitting_workers, usable_memory
-from gbtune.metrics import resolve_metrics
 from gbtune.resampling import make_folds
+from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import StubFamily
 
 GIB = 2**30
@@ -162,7 +162,7 @@ MEASURE = """
     from gbtune.data import Dataset
     from gbtune.evaluation import Evaluator, Rounds
     from gbtune.memory import estimate_memory
-    from gbtune.metrics import resolve_metrics
+    from gbtune.study_metrics import resolve_metrics
     from gbtune.resampling import make_folds
 
     def status(name):

@@ -9,16 +9,9 @@ from scipy.special import expit, softmax
 
 from gbtune.data import Dataset
 from gbtune.errors import GbtuneWarning, InvalidArgument, InvalidData, UnknownName
-from gbtune.metrics import (
-    ALIASES,
-    METRICS,
-    Metric,
-    check_metric_fits_data,
-    metric_named,
-    resolve_metrics,
-    training_loss,
-)
+from gbtune.metrics import ALIASES, METRICS, Metric, metric_named
 from gbtune.records import Folds
+from gbtune.study_metrics import check_metric_fits_data, resolve_metrics, training_loss
 
 RNG = np.random.default_rng(0)
 N = 300

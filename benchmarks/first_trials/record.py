@@ -18,8 +18,9 @@ from benchmarks.quality.sets import Divided, divide, missing
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.evaluation import Evaluator, Rounds
-from gbtune.metrics import metric_named, resolve_metrics
+from gbtune.metrics import metric_named
 from gbtune.resampling import make_folds
+from gbtune.study_metrics import resolve_metrics
 
 DIVISION, N_FOLDS, SEED, WORKERS = 7, 2, 0, 2
 """A division of the rows that the quality benchmark has not. Folds in time are all used, for they differ."""

@@ -20,11 +20,11 @@ from gbtune import families
 from gbtune.data import Dataset
 from gbtune.early_stopping import patience
 from gbtune.evaluation import ROUNDS_PER_STEP, Evaluator, Rounds
-from gbtune.metrics import resolve_metrics
 from gbtune.records import FloatArray
 from gbtune.resampling import make_folds
 from gbtune.seeds import seed as derive_seed
 from gbtune.spaces import SearchSpace
+from gbtune.study_metrics import resolve_metrics
 
 SEED, CAP, DEFAULT_ROUNDS = 0, 1000, 100
 STEPS, DIGITS = 1 << 16, 20

@@ -46,7 +46,7 @@ class ProcessEvaluator:
     >>> from gbtune.data import Dataset
     >>> from gbtune.evaluation import Evaluator, Rounds
     >>> from gbtune.isolation import ProcessEvaluator
-    >>> from gbtune.metrics import resolve_metrics
+    >>> from gbtune.study_metrics import resolve_metrics
     >>> from gbtune.resampling import make_folds
     >>> data = Dataset.from_arrays(*load_breast_cancer(return_X_y=True))
     >>> evaluator = Evaluator(

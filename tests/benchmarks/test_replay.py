@@ -21,10 +21,10 @@ from benchmarks.replay.studies import run_study
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.evaluation import Evaluator, Rounds
-from gbtune.metrics import resolve_metrics
 from gbtune.pruners import RacingPruner
 from gbtune.resampling import make_folds
 from gbtune.spaces import SearchSpace
+from gbtune.study_metrics import resolve_metrics
 
 CAP = 400
 

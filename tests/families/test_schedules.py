@@ -28,9 +28,9 @@ from gbtune.families.lightgbm import LightGBMFamily
 from gbtune.families.schedules import KINDS, PARAMETERS, Schedule, after_each_round, middle_rate, split
 from gbtune.families.xgboost import XGBoostFamily
 from gbtune.isolation import ProcessEvaluator
-from gbtune.metrics import resolve_metrics
 from gbtune.records import CVResult, Folds
 from gbtune.resampling import make_folds
+from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import FAMILY, FamilyCase
 
 FALLING = [kind for kind in KINDS if kind != "constant"]
