@@ -8,14 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overhead import counts, imports, large, memory, share, tracking, trials
+from benchmarks.overhead import counts, imports, large, memory, share, threads, tracking, trials
 from gbtune.study_record import versions
 
 QUICK = ("imports", "counts", "memory", "trials", "share")
-"""What runs without a name, some seven minutes. ``tracking`` takes fifteen, ``large`` five for each study."""
-MORE = ("tracking", "large")
+"""What runs without a name, some seven minutes."""
+MORE = ("threads", "tracking", "large")
+"""What takes longer: five minutes, fifteen, five for each study."""
 _MODULES: dict[str, Any] = {
-    "imports": imports, "counts": counts, "memory": memory, "trials": trials, "share": share, "large": large
+    "imports": imports, "counts": counts, "memory": memory, "trials": trials, "share": share, "threads": threads,
+    "large": large,
 }  # fmt: skip
 
 
@@ -29,7 +31,8 @@ def add_commands(commands: Any) -> None:
             "counts: exact binnings, rounds and rows, judged. memory: peak of a study beside one plain fit. trials: "
             "milliseconds per trial of everything but booster and sampler. share: of the time inside the libraries' "
             "update and eval calls, a minute per family. tracking: what logging adds; a quarter of an hour. large: a "
-            "million rows, five minutes per family and form."
+            "million rows, five minutes per family and form. threads: one booster with all cores, or several side by "
+            "side; five minutes."
         ),
     )
     # Not `choices`: argparse would check the empty list against them.
@@ -38,7 +41,7 @@ def add_commands(commands: Any) -> None:
     )
     cost.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for overhead-PART.json")
     cost.add_argument("--families", nargs="+", default=list(share.FAMILIES), help="of all but trials and tracking")
-    cost.add_argument("--n-jobs", type=int, default=2, help="of share, memory and large")
+    cost.add_argument("--n-jobs", type=int, default=2, help="of share, memory, threads and large")
     cost.add_argument("--timeout", type=float, help="seconds of each study: 60 of share, 240 of large")
     cost.add_argument("--rows", type=int, help="50,000 of share, a million of large")
     cost.add_argument("--columns", type=int, help="30 of share, 50 of large")
@@ -81,6 +84,8 @@ def _measured(part: str, options: argparse.Namespace) -> Any:
         return imports.measure(families=families)
     if part == "counts":
         return counts.measure(families=families)
+    if part == "threads":
+        return threads.measure(n_jobs=options.n_jobs, families=families)
     if part == "memory":
         return memory.measure(n_jobs=options.n_jobs, families=families)
     if part == "trials":

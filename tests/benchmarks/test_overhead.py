@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.overhead import counts, imports, large, memory, share, trials
+from benchmarks.overhead import counts, imports, large, memory, share, threads, trials
 from benchmarks.overhead.phases import Phases
 from benchmarks.overhead.process import apart
 from gbtune.families.xgboost import XGBoostPrepared
@@ -106,6 +106,20 @@ def test_gbtune_imports_no_library_and_the_peak_of_memory_is_of_its_own_process(
     assert "| lightgbm | 90 | 100 | 120 | 10 | 30 |" in text
     with pytest.raises(RuntimeError, match="no_such_function"):
         apart("benchmarks.overhead.memory:no_such_function")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_boosters_side_by_side_and_threads_are_counted_in_rounds_per_second(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "SECONDS", 0.02)
+    found = threads.paces("lightgbm", 400, 4, classes, 2)
+    assert found.keys() == {"alone", "side by side", "threads"} and min(found.values()) > 0
+    cell = {"family": "lightgbm", "rows": 400, "columns": 4, "classes": classes}
+    made_up = {"alone": 100.0, "side by side": 190.0, "threads": 80.0}
+    assert f"| lightgbm | 400 | 4 | {classes} | 10 | 1.90 | 0.80 |" in threads.report(
+        {"n_jobs": 2, "cells": [{**cell, **made_up}]}
+    )
 
 
 def test_a_large_study_is_compared_with_the_default_on_rows_that_nobody_saw() -> None:
