@@ -17,7 +17,7 @@ from gbtune.facts import ReadStudy, collect_facts, read_records
 from gbtune.final_model import DEFAULT_MEMBERS, choose_members, fit_members
 from gbtune.objective import BASELINE, Objective
 from gbtune.outcome import bundle_model, describe_outcome
-from gbtune.planning import Plan
+from gbtune.planning import THREADS_GAIN, Plan
 from gbtune.records import Receipt, StudyRecord, TrialRecord
 from gbtune.review import Review
 from gbtune.storage import study_lock
@@ -85,6 +85,8 @@ class Ending:
         """The best trials so far; later those that the model was fitted with."""
         self.baseline: TrialRecord | None = None
         """The library's default, once it is complete."""
+        self.times_a_trials_round: float | None = None
+        """How long a round takes on all rows, with one thread, in those of a trial; None: in proportion to the rows."""
         self._threads_used = 1
         self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
@@ -146,8 +148,11 @@ class Ending:
         return self._on_all_rows(trial.seconds.get("train", 0.0) / grown * trial.rounds) if grown else 0.0
 
     def _on_all_rows(self, seconds: float) -> float:
-        rows = np.mean([len(train) for train, _ in self.objective.evaluator.folds.splits])
-        return seconds * self.objective.data.n_rows / float(rows) / (1 + 0.6 * (self.threads - 1))
+        times = self.times_a_trials_round
+        if times is None:
+            rows = np.mean([len(train) for train, _ in self.objective.evaluator.folds.splits])
+            times = self.objective.data.n_rows / float(rows)
+        return seconds * times / (1 + THREADS_GAIN * (self.threads - 1))
 
     # -- the model ------------------------------------------------------------------------------------------
 

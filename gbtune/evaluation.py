@@ -42,7 +42,6 @@ _MEASURED_BY = {
 ROUNDS_PER_STEP = 10
 """Lock-step reports the mean curve every so many rounds."""
 
-
 Report = Callable[[int, float, Sequence[float]], bool]
 """Takes step (folds done, or rounds grown), score so far and fold scores; returns True to prune."""
 
@@ -144,6 +143,13 @@ class Evaluator:
         """Return an evaluator of the first `n_folds` folds that shares this one's binned data."""
         other = Evaluator.__new__(Evaluator)
         other.__dict__.update(self.__dict__, folds=self.folds.first(n_folds), rounds=rounds)
+        return other
+
+    def with_folds(self, folds: Folds) -> Evaluator:
+        """Return an evaluator of other folds of the same data, which shares what is binned already."""
+        other, shared = self.limited(0, self.rounds), self.prepared.with_folds(folds)
+        other.folds = folds
+        other.prepared = shared or self.family.prepare(self.data, folds, self.loss, threads=self.threads)
         return other
 
     def evaluate(
@@ -395,9 +401,7 @@ class _Evaluation:
             "train": time.perf_counter() - self.started - self.score_seconds,
             "score": self.score_seconds,
         }
-        if not (n_folds and stop):
-            return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
-        rounds, values, mean = self._scores(n_folds, stop)
+        rounds, values, mean = self._scores(n_folds, stop) if n_folds and stop else ((), np.empty(0), np.empty(0))
         if not rounds:
             return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
         best, shown = self._best(mean), thin(len(rounds))

@@ -20,8 +20,10 @@ from gbtune.errors import InvalidArgument, WorkerDied
 from gbtune.evaluation import Evaluator, Rounds, Schedule
 from gbtune.families.base import check_params
 from gbtune.json_record import filled
+from gbtune.planning import LEAST_RANGE
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
-from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, StudyRecord, TrialRecord
+from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, Folds, StudyRecord, TrialRecord
+from gbtune.row_sample import on_sample
 from gbtune.seeds import fresh_study_seed
 from gbtune.slots import SLOT_KEY, should_prune
 from gbtune.spaces import SearchSpace
@@ -216,10 +218,19 @@ class Objective:
             choices = Rounds.among([int(value) for value in parameter.grid])
             self.evaluator = self.evaluator.limited(len(self.evaluator.folds), choices)
 
-    def limit(self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None) -> None:
-        """Keep to the first folds, a cap on rounds and a floor on the learning rate. Before the first trial."""
+    def folds(self, n_folds: int, train_rows: int = 0) -> Folds:
+        """Return the first folds, and of these a sample with so many training rows; 0: all rows."""
+        first = self.evaluator.folds.first(n_folds)
+        return on_sample(first, self.data, train_rows, seed=self.study_seed) if train_rows else first
+
+    def limit(
+        self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None, train_rows: int = 0
+    ) -> None:
+        """Keep to the first folds, a cap on rounds, a floor on the learning rate, a sample. Before the first trial."""
         if rounds.cap < self.evaluator.rounds.cap:  # what is too much for a trial is too much for the baseline
             self.baseline_rounds = min(self.baseline_rounds, rounds.cap)
+        if train_rows:
+            self.evaluator = self.evaluator.with_folds(self.folds(n_folds, train_rows))
         self.evaluator = self.evaluator.limited(n_folds, rounds)
         if lowest_learning_rate is not None:
             self.learn_faster(lowest_learning_rate)
@@ -229,7 +240,7 @@ class Objective:
         rate = self.space.distributions(rounds=False).get("learning_rate")
         if not isinstance(rate, optuna.distributions.FloatDistribution):
             return False
-        low = min(lowest_learning_rate, rate.high / 2)
+        low = min(lowest_learning_rate, rate.high / LEAST_RANGE)
         if rate.step is not None:
             low = rate.low + math.ceil((low - rate.low) / rate.step) * rate.step
         if low <= rate.low:

@@ -14,6 +14,7 @@ from gbtune.evaluation import Evaluator, Rounds
 from gbtune.families.base import FoldFit
 from gbtune.metrics import Metric
 from gbtune.records import TrialRecord
+from gbtune.row_sample import on_sample
 from gbtune.spaces import SearchSpace
 
 PROBE_ROUNDS = 8
@@ -37,6 +38,15 @@ CAP_TIMES_RATE = 20.0
 FEWEST_TRIALS, LEAST_ROUNDS = 3, 10
 """A trial grows at most a fourth of the rounds that there are; a third of them where that is within 20 / rate. At least
 ten, if a trial and the final model have the time for them: a model of a few rounds is better than none."""
+SAMPLE_SHARE, SAMPLE_ROWS, LEAST_SAVING = 8, 100_000, 4
+"""Where even a hold-out is too slow, trials learn from an eighth of its rows, at least 100,000; where that is more than
+a fourth, from all."""
+SAMPLE_SEARCH_SHARE = 0.45
+"""Of the time, for the search on a sample; as much is for the final model on all rows."""
+THREADS_GAIN = 0.6
+"""A booster is faster by so much with each further thread: docs/performance.md, "Threads"."""
+LEAST_RANGE = 1.5
+"""A floor leaves a range of learning rates: the highest is so many times the lowest."""
 AT_CAP = 0.95
 """A trial whose best round is beyond this share of the cap was still improving."""
 RATES = (0.005, 0.006, 0.008, 0.01, 0.0125, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.16)
@@ -59,6 +69,10 @@ class Plan:
         Of a default booster on a fold of average size with one thread; None when nothing was probed.
     reason : str
         For the printed line; empty when nothing was given up.
+    train_rows : int, default 0
+        Trials learn from a sample of so many rows of their training part; 0: from all.
+    times_a_trials_round : float, optional
+        How long a round takes on all rows, in those of a trial. None: in proportion to the rows.
     """
 
     n_folds: int
@@ -66,6 +80,8 @@ class Plan:
     lowest_learning_rate: float | None = None
     seconds_per_round: float | None = None
     reason: str = ""
+    train_rows: int = 0
+    times_a_trials_round: float | None = None
 
 
 def make_plan(
@@ -82,7 +98,8 @@ def make_plan(
     """Decide on folds, slowest learning rate and round cap.
 
     A trial at learning rate r grows about ``8 / r`` rounds on each fold. Slow rates and folds are kept as far as
-    enough such trials fit into the time: docs/performance.md has the measurements.
+    enough such trials fit into the time. Where even a hold-out of many rows is too slow, trials learn from a sample of
+    its rows, and more time is kept for the final model on all: docs/performance.md has the measurements.
 
     The plan depends on the speed of the machine and on `n_jobs`. To be independent of both, choose `cv` and leave out
     the timeout.
@@ -117,7 +134,7 @@ def make_plan(
     per_round = probe(evaluator, PROBE_SHARE * timeout, seed, interrupted)
     affordable = SEARCH_SHARE * timeout * n_jobs / (per_round * TYPICAL_COST)
     range_ = learning_rates(space)
-    lowest, highest = (USUAL_RATE, RATES[-1]) if range_ is None else (range_.low, range_.high / 2)
+    lowest, highest = (USUAL_RATE, RATES[-1]) if range_ is None else (range_.low, range_.high / LEAST_RANGE)
     wanted = math.inf if n_trials is None else n_trials
     options = [n_folds, *(k for k in (3, 1) if k < n_folds)] if may_drop_folds else [n_folds]
     for folds in options:
@@ -126,19 +143,48 @@ def make_plan(
         rate = slowest_rate(on_each, lowest, wanted)
         if rate <= max(FASTEST, lowest):
             break
+    train_rows, times, final = 0, None, math.inf
+    if folds == 1 < n_folds and rate > max(FASTEST, lowest) and not rounds.choices:
+        train_rows = sample_rows(len(evaluator.folds.splits[0][0]))
+    if train_rows:
+        sample = on_sample(evaluator.folds.first(1), evaluator.data, train_rows, seed=seed)
+        in_trial = probe(evaluator.with_folds(sample), PROBE_SHARE * timeout, seed, interrupted)
+        on_all = per_round * evaluator.data.n_rows / len(evaluator.folds.splits[0][0])
+        times = on_all / in_trial
+        affordable = on_each = SAMPLE_SEARCH_SHARE * timeout * n_jobs / (in_trial * TYPICAL_COST)
+        # The final model, with all cores, has no more time than the search had.
+        final = SAMPLE_SEARCH_SHARE * timeout * (1 + THREADS_GAIN * (n_jobs - 1)) / (on_all * TYPICAL_COST)
+        rate = slowest_rate(min(on_each, final * USUAL_TRIALS), lowest, wanted)
+        per_round = in_trial
     rate = max(lowest, min(rate, highest))
     if rounds.choices:
         return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
     alone = affordable / (2 * n_jobs * folds)  # in one trial and, as many again, in the final model
     least = min(LEAST_ROUNDS, max(1, int(alone)))
-    cap = _cap(on_each, rate, wanted, least, rounds.cap)
+    cap = min(_cap(on_each, rate, wanted, least, rounds.cap), max(least, int(min(final, rounds.cap))))
     given_up = [
-        _folds(folds, n_folds),
+        _folds(folds, n_folds) + (f" on a sample of {train_rows:,} training rows" if train_rows else ""),
         f"learning rate at least {rate:.3g}" if rate > lowest and range_ is not None else "",
         f"at most {cap} rounds" if cap < rounds.cap else "",
     ]
     floor = rate if rate > lowest or cap < rounds.cap else None  # a cap goes with a floor: whoever reads one has both
-    return Plan(folds, Rounds(cap), floor, per_round, _reason(per_round, timeout, given_up))
+    reason = _reason(per_round, timeout, given_up)
+    return Plan(folds, Rounds(cap), floor, per_round, reason, train_rows, times)
+
+
+def sample_rows(training_rows: int) -> int:
+    """Return from how many of a hold-out's training rows trials learn where all are too many; 0: from all the same.
+
+    A tenth of the rows is nearly a tenth of the time only where they are many: docs/performance.md, "Large data".
+
+    Examples
+    --------
+    >>> from gbtune.planning import sample_rows
+    >>> [sample_rows(rows) for rows in (300_000, 400_000, 800_000, 8_000_000)]
+    [0, 100000, 100000, 1000000]
+    """
+    rows = max(SAMPLE_ROWS, training_rows // SAMPLE_SHARE)
+    return rows if LEAST_SAVING * rows <= training_rows else 0
 
 
 def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -> float:
@@ -170,8 +216,9 @@ def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -
 def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, metric: Metric) -> float | None:
     """Return the slowest rate worth trying after a trial that grew to the cap and lost to the default, or None.
 
-    Such a trial was not finished, and at twice the rate comes twice as far. On a million rows XGBoost's default, with
-    its rate of .3, is ahead of anything at .04 that has a minute.
+    Such a trial was not finished: it takes twice the rate, and at least as much as brings it, within the cap, as far as
+    the default came (rounds times rate). On a million rows XGBoost's default, with its rate of .3, is ahead of
+    anything at .04 that has a minute.
 
     Parameters
     ----------
@@ -188,15 +235,19 @@ def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, metric: Met
     >>> from gbtune.planning import raised_rate
     >>> from gbtune.records import TrialRecord
     >>> loss = metric_named("log_loss")
-    >>> default = TrialRecord(0, "complete", {}, kind="baseline", score=0.34, rounds=100)
+    >>> default = TrialRecord(0, "complete", {"learning_rate": 0.3}, kind="baseline", score=0.34, rounds=100)
     >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=499), default, 500, loss)
     0.08
+    >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=150), default, 150, loss)
+    0.2
     >>> raised_rate(TrialRecord(2, "complete", {"learning_rate": 0.04}, score=0.39, rounds=123), default, 500, loss)
     """
     rate = trial.params.get("learning_rate")
     if rate is None or trial.score is None or baseline.score is None or trial.rounds < AT_CAP * cap:
         return None
-    return 2 * float(rate) if metric.loss_of(trial.score) > metric.loss_of(baseline.score) else None
+    if metric.loss_of(trial.score) <= metric.loss_of(baseline.score):
+        return None
+    return max(2 * float(rate), float(baseline.params.get("learning_rate", 0.0)) * baseline.rounds / cap)
 
 
 def learning_rates(space: SearchSpace) -> FloatDistribution | None:

@@ -241,6 +241,8 @@ class StudyRecord(JsonRecord):
         The cap on boosting rounds; 0 when unknown.
     lowest_learning_rate : float or None
         The plan's floor.
+    train_rows : int, default 0
+        Trials learn from a sample of so many rows of their training part; 0: from all.
     plan : str
         The printed line: what was given up to fit the time, and why.
     versions : mapping of str to str
@@ -284,6 +286,7 @@ class StudyRecord(JsonRecord):
     n_jobs: int = 1
     max_rounds: int = 0
     lowest_learning_rate: float | None = None
+    train_rows: int = 0
     plan: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     storage: str = ""

@@ -19,7 +19,7 @@ from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
-from gbtune.planning import Plan, make_plan, raised_rate
+from gbtune.planning import Plan, learning_rates, make_plan, raised_rate
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
@@ -168,7 +168,13 @@ class Tuning:
             # The plan that set a cap set a floor too; another cap is that of another space.
             if before.lowest_learning_rate is not None and not rounds.choices and before.max_rounds < rounds.cap:
                 rounds = Rounds(before.max_rounds)
-            self.plan = Plan(before.n_folds, rounds, before.lowest_learning_rate, None, before.plan)
+            self.plan = Plan(
+                before.n_folds,
+                rounds,
+                before.lowest_learning_rate,
+                reason=before.plan,
+                train_rows=before.train_rows,
+            )
         else:
             self.plan = make_plan(
                 objective.evaluator,
@@ -182,7 +188,8 @@ class Tuning:
             )
         # The cells of a grid are what they are: no floor for them.
         floor = None if self.sampling.exhaustive else self.plan.lowest_learning_rate
-        objective.limit(self.plan.n_folds, self.plan.rounds, floor)
+        objective.limit(self.plan.n_folds, self.plan.rounds, floor, self.plan.train_rows)
+        self.ending.times_a_trials_round = self.plan.times_a_trials_round
         self.ending.reserve((self.plan.seconds_per_round or 0.0) * objective.baseline_rounds)
         if before is not None:
             self.ending.note(before, read_records(self.study)[1])
@@ -192,7 +199,7 @@ class Tuning:
         objective = self.objective
         if objective.seed is None and before.study_seed != objective.study_seed:
             raise StartedMeanwhile
-        folds = objective.evaluator.folds.first(before.n_folds)
+        folds = objective.folds(before.n_folds, before.train_rows)
         now = objective.describe(self.study, folds_fingerprint=folds.fingerprint, folds=folds.description)
         refuse_differences(before, now)
 
@@ -206,6 +213,7 @@ class Tuning:
             name=self.name,
             max_rounds=self.plan.rounds.cap,
             lowest_learning_rate=self.plan.lowest_learning_rate,
+            train_rows=self.plan.train_rows,
             sampler=self.sampling.name,
             pruner=describe_pruner(self.study.pruner),
             n_trials=self.budget.n_trials,
@@ -280,9 +288,10 @@ class Tuning:
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 self.ending.note(record, [trial])
                 if rate := self._learn_faster(trial):
+                    slow = f"trial {trial.number}, with {trial.params['learning_rate']:.3g}"
                     progress.say(
-                        f"gbtune: learning rate at least {rate:.3g} from here: trial {trial.number}, at half of it, "
-                        "was still improving at its last round, and is behind the default"
+                        f"gbtune: learning rate at least {rate:.3g} from here: {slow}, was still improving at its last "
+                        "round, and is behind the default"
                     )
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
@@ -313,7 +322,10 @@ class Tuning:
         if floor is None or baseline is None or self._in_generations or trial.state != "complete":
             return None
         rate = raised_rate(trial, baseline, self.plan.rounds.cap, self.objective.metric)
-        return rate if rate is not None and self.objective.learn_faster(rate) else None
+        if rate is None or not self.objective.learn_faster(rate):
+            return None
+        left = learning_rates(self.objective.space)
+        return None if left is None else left.low
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

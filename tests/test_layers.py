@@ -26,6 +26,7 @@ FLOORS: list[set[str]] = [
         "metrics",
         "study_metrics",
         "resampling",
+        "row_sample",
         "ensemble",
         "recipe",
     },

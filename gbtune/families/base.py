@@ -143,6 +143,10 @@ class FoldFit(abc.ABC):
 class Prepared(abc.ABC):
     """Data and folds of one study, binned once and shared by trials that run side by side."""
 
+    def with_folds(self, folds: Folds) -> Prepared | None:
+        """Return the same data, binned already, with other folds; None, the default: they are prepared anew."""
+        return None
+
     @abc.abstractmethod
     def train_fold(self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None) -> FoldFit:
         """Grow a booster on the training rows of `fold`. Thread-safe.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -174,6 +175,12 @@ class LightGBMPrepared(Prepared):
         self._lock = threading.RLock()
         self._full: dict[tuple[Any, ...], Any] = {}
         self._pairs: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def with_folds(self, folds: Folds) -> LightGBMPrepared:
+        """Return the same data, binned already, with other folds; see `Prepared.with_folds`."""
+        other = copy.copy(self)
+        other.folds, other._pairs = folds, {}
+        return other
 
     def train_fold(
         self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -172,6 +173,12 @@ class XGBoostPrepared(Prepared):
         self._full: dict[int, Any] = {}
         self._labelled: set[int] = set()
         self._pairs: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    def with_folds(self, folds: Folds) -> XGBoostPrepared:
+        """Return the same data, binned already, with other folds; see `Prepared.with_folds`."""
+        other = copy.copy(self)
+        other.folds, other._pairs = folds, {}
+        return other
 
     def train_fold(
         self, params: Params, fold: int, rounds: int, seed: int, on_round: OnRound | None = None
