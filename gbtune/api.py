@@ -117,7 +117,7 @@ optuna.pruners.BasePruner or None, default "race"
         its cells. One given: only that one.
     cv : int, float, splitter, iterable of (train, valid) or None, default None
         Number of folds; fraction of a hold-out; scikit-learn splitter; index arrays. None: five folds
-        (stratified for classes, by group with `groups`), or fewer when they do not fit the time.
+        (stratified for classes, by group with `groups`), or fewer, or a sample of many rows, to fit the time.
     metric : str, Metric, list of these or None, default None
         scikit-learn scorer name (``"neg_log_loss"`` is log loss, minimised, in its natural sign), native name
         (``"auc"``), or `gbtune.Metric`. Of a list, the first is optimised. None: log loss, or RMSE.

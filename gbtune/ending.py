@@ -240,7 +240,8 @@ class Ending:
             return StudyFailed(f"No trial completed: all {len(records)} were pruned. Choose a milder pruner.")
         evaluator = self.objective.evaluator
         rounds = self.objective.baseline_rounds
-        needed = self.clock.elapsed + (plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + 1.5)
+        last = plan.times_a_trials_round or 1.5  # the final model, in folds
+        needed = self.clock.elapsed + (plan.seconds_per_round or 0) * rounds * (len(evaluator.folds) + last)
         return BudgetTooSmall(
             f"Not even the library's default model was evaluated within timeout={self.clock.timeout:g} s: it needs "
             f"about {needed:.0f} s on {len(evaluator.folds)} fold(s) of these {self.objective.data.n_rows:,} rows. "
