@@ -143,13 +143,16 @@ def make_plan(
         rate = slowest_rate(on_each, lowest, wanted)
         if rate <= max(FASTEST, lowest):
             break
+    if rounds.choices:
+        return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
     train_rows, times, final = 0, None, math.inf
-    if folds == 1 < n_folds and rate > max(FASTEST, lowest) and not rounds.choices:
-        train_rows = sample_rows(len(evaluator.folds.splits[0][0]))
+    all_train_rows = len(evaluator.folds.splits[0][0])
+    if folds == 1 < n_folds and rate > max(FASTEST, lowest):
+        train_rows = sample_rows(all_train_rows)
     if train_rows:
         sample = on_sample(evaluator.folds.first(1), evaluator.data, train_rows, seed=seed)
         in_trial = probe(evaluator.with_folds(sample), PROBE_SHARE * timeout, seed, interrupted)
-        on_all = per_round * evaluator.data.n_rows / len(evaluator.folds.splits[0][0])
+        on_all = per_round * evaluator.data.n_rows / all_train_rows
         times = on_all / in_trial
         affordable = on_each = SAMPLE_SEARCH_SHARE * timeout * n_jobs / (in_trial * TYPICAL_COST)
         # The final model, with all cores, has no more time than the search had.
@@ -157,8 +160,6 @@ def make_plan(
         rate = slowest_rate(min(on_each, final * USUAL_TRIALS), lowest, wanted)
         per_round = in_trial
     rate = max(lowest, min(rate, highest))
-    if rounds.choices:
-        return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
     alone = affordable / (2 * n_jobs * folds)  # in one trial and, as many again, in the final model
     least = min(LEAST_ROUNDS, max(1, int(alone)))
     cap = min(_cap(on_each, rate, wanted, least, rounds.cap), max(least, int(min(final, rounds.cap))))
