@@ -44,7 +44,7 @@ a fourth, from all."""
 SAMPLE_SEARCH_SHARE = 0.45
 """Of the time, for the search on a sample; as much is for the final model on all rows."""
 THREADS_GAIN = 0.6
-"""A booster is faster by so much with each further thread: 1.3 to 2.0 times as fast with two (docs/performance.md)."""
+"""A booster of many cells is faster by so much with each further thread: docs/performance.md, "Threads"."""
 LEAST_RANGE = 1.5
 """A floor leaves a range of learning rates: the highest is so many times the lowest."""
 AT_CAP = 0.95
@@ -128,49 +128,111 @@ def make_plan(
     Plan
         All folds, all rates and the space's own cap whenever they fit comfortably.
     """
-    n_folds, rounds = len(evaluator.folds), evaluator.rounds
+    rounds = evaluator.rounds
     if timeout is None:
-        return Plan(n_folds, rounds)
-    per_round = probe(evaluator, PROBE_SHARE * timeout, seed, interrupted)
-    affordable = SEARCH_SHARE * timeout * n_jobs / (per_round * TYPICAL_COST)
+        return Plan(len(evaluator.folds), rounds)
     range_ = learning_rates(space)
     lowest, highest = (USUAL_RATE, RATES[-1]) if range_ is None else (range_.low, range_.high / LEAST_RANGE)
-    wanted = math.inf if n_trials is None else n_trials
-    options = [n_folds, *(k for k in (3, 1) if k < n_folds)] if may_drop_folds else [n_folds]
-    for folds in options:
+    budget = _Budget(timeout, n_jobs, lowest, math.inf if n_trials is None else n_trials)
+    probed = probe(evaluator, PROBE_SHARE * timeout, seed, interrupted)
+    means = _with_enough_folds(evaluator, probed, budget, may_drop_folds)
+    if means.n_folds == 1 < len(evaluator.folds) and means.rate > max(FASTEST, lowest) and not rounds.choices:
+        rows = sample_rows(len(evaluator.folds.splits[0][0]))
+        if rows:
+            sample = on_sample(evaluator.folds.first(1), evaluator.data, rows, seed=seed)
+            in_trial = probe(evaluator.with_folds(sample), PROBE_SHARE * timeout, seed, interrupted)
+            means = _with_sample(evaluator, probed, in_trial, rows, budget)
+    given_up = [_folds(means, len(evaluator.folds))]
+    floor = None
+    if not rounds.choices:
+        rate = max(lowest, min(means.rate, highest))
+        rounds = _capped(rounds, means, rate, budget)
+        if rate > lowest or rounds.cap < evaluator.rounds.cap:  # a cap goes with a floor: whoever reads one has both
+            floor = rate
+        given_up += [
+            f"learning rate at least {rate:.3g}" if rate > lowest and range_ is not None else "",
+            f"at most {rounds.cap} rounds" if rounds.cap < evaluator.rounds.cap else "",
+        ]
+    return Plan(
+        means.n_folds,
+        rounds,
+        floor,
+        means.seconds_per_round,
+        _reason(means.seconds_per_round, timeout, given_up),
+        means.train_rows,
+        means.times_a_trials_round,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Budget:
+    """Time, cores, and what is wanted of them."""
+
+    timeout: float
+    n_jobs: int
+    lowest_rate: float
+    n_trials: float
+
+    def rounds(self, share: float, seconds: float, cores: float) -> float:
+        """Return how many rounds of so many seconds, of a default booster, fit into a share of the time."""
+        return share * self.timeout * cores / (seconds * TYPICAL_COST)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Means:
+    """What there is time for."""
+
+    n_folds: int
+    seconds_per_round: float
+    """On one of the folds."""
+    rounds: float
+    """On all folds of all trials."""
+    rounds_on_each: float
+    """On each fold, of trials that a race may end early."""
+    rate: float
+    """The slowest learning rate that they allow for; infinity: none does."""
+    final_rounds: float = math.inf
+    """Of the final model."""
+    train_rows: int = 0
+    times_a_trials_round: float | None = None
+
+
+def _with_enough_folds(evaluator: Evaluator, per_round: float, budget: _Budget, may_drop_folds: bool) -> _Means:
+    """Return what there is time for on as many folds as leave a slow enough learning rate, else on the fewest."""
+    n_folds = len(evaluator.folds)
+    rounds = budget.rounds(SEARCH_SHARE, per_round, budget.n_jobs)
+    for folds in [n_folds, *(k for k in (3, 1) if k < n_folds and may_drop_folds)]:
         races = folds >= RACED_FOLDS and evaluator.folds.exchangeable
-        on_each = affordable / (folds * RACE_COST if races else folds)
-        rate = slowest_rate(on_each, lowest, wanted)
-        if rate <= max(FASTEST, lowest):
+        on_each = rounds / (folds * RACE_COST if races else folds)
+        rate = slowest_rate(on_each, budget.lowest_rate, budget.n_trials)
+        if rate <= max(FASTEST, budget.lowest_rate):
             break
-    if rounds.choices:
-        return Plan(folds, rounds, None, per_round, _reason(per_round, timeout, [_folds(folds, n_folds)]))
-    train_rows, times, final = 0, None, math.inf
-    all_train_rows = len(evaluator.folds.splits[0][0])
-    if folds == 1 < n_folds and rate > max(FASTEST, lowest):
-        train_rows = sample_rows(all_train_rows)
-    if train_rows:
-        sample = on_sample(evaluator.folds.first(1), evaluator.data, train_rows, seed=seed)
-        in_trial = probe(evaluator.with_folds(sample), PROBE_SHARE * timeout, seed, interrupted)
-        on_all = per_round * evaluator.data.n_rows / all_train_rows
-        times = on_all / in_trial
-        affordable = on_each = SAMPLE_SEARCH_SHARE * timeout * n_jobs / (in_trial * TYPICAL_COST)
-        # The final model, with all cores, has no more time than the search had.
-        final = SAMPLE_SEARCH_SHARE * timeout * (1 + THREADS_GAIN * (n_jobs - 1)) / (on_all * TYPICAL_COST)
-        rate = slowest_rate(min(on_each, final * USUAL_TRIALS), lowest, wanted)
-        per_round = in_trial
-    rate = max(lowest, min(rate, highest))
-    alone = affordable / (2 * n_jobs * folds)  # in one trial and, as many again, in the final model
+    return _Means(folds, per_round, rounds, on_each, rate)
+
+
+def _with_sample(
+    evaluator: Evaluator,
+    on_training_rows: float,
+    in_trial: float,
+    train_rows: int,
+    budget: _Budget,
+) -> _Means:
+    """Return what there is time for where trials learn from a sample of a hold-out, and the final model from all."""
+    on_all = on_training_rows * evaluator.data.n_rows / len(evaluator.folds.splits[0][0])
+    rounds = budget.rounds(SAMPLE_SEARCH_SHARE, in_trial, budget.n_jobs)
+    # The final model, with all cores, has no more time than the search had.
+    final = budget.rounds(SAMPLE_SEARCH_SHARE, on_all, 1 + THREADS_GAIN * (budget.n_jobs - 1))
+    rate = slowest_rate(min(rounds, final * USUAL_TRIALS), budget.lowest_rate, budget.n_trials)
+    return _Means(1, in_trial, rounds, rounds, rate, final, train_rows, on_all / in_trial)
+
+
+def _capped(rounds: Rounds, means: _Means, rate: float, budget: _Budget) -> Rounds:
+    """Return how many rounds a trial may grow at this learning rate."""
+    alone = means.rounds / (2 * budget.n_jobs * means.n_folds)  # in one trial and, as many again, in the final model
     least = min(LEAST_ROUNDS, max(1, int(alone)))
-    cap = min(_cap(on_each, rate, wanted, least, rounds.cap), max(least, int(min(final, rounds.cap))))
-    given_up = [
-        _folds(folds, n_folds) + (f" on a sample of {train_rows:,} training rows" if train_rows else ""),
-        f"learning rate at least {rate:.3g}" if rate > lowest and range_ is not None else "",
-        f"at most {cap} rounds" if cap < rounds.cap else "",
-    ]
-    floor = rate if rate > lowest or cap < rounds.cap else None  # a cap goes with a floor: whoever reads one has both
-    reason = _reason(per_round, timeout, given_up)
-    return Plan(folds, Rounds(cap), floor, per_round, reason, train_rows, times)
+    enough = min(CAP_TIMES_RATE / rate, means.rounds_on_each / min(FEWEST_TRIALS, budget.n_trials))
+    cap = max(least, int(max(enough, means.rounds_on_each / min(FEWEST_TRIALS + 1, budget.n_trials))))
+    return Rounds(min(cap, rounds.cap, max(least, int(min(means.final_rounds, rounds.cap)))))
 
 
 def sample_rows(training_rows: int) -> int:
@@ -280,15 +342,11 @@ def probe(evaluator: Evaluator, limit: float, seed: int, interrupted: Callable[[
     return (times[-1] - times[1]) / (grown - 1) if grown > 1 else times[-1] - times[0]
 
 
-def _cap(affordable: float, rate: float, n_trials: float, least: int, highest: int) -> int:
-    enough = min(CAP_TIMES_RATE / rate, affordable / min(FEWEST_TRIALS, n_trials))
-    return min(highest, max(least, int(max(enough, affordable / min(FEWEST_TRIALS + 1, n_trials)))))
-
-
-def _folds(folds: int, n_folds: int) -> str:
-    if folds == n_folds:
+def _folds(means: _Means, n_folds: int) -> str:
+    if means.n_folds == n_folds:
         return ""
-    return "a hold-out" if folds == 1 else f"{folds} of {n_folds} folds"
+    folds = "a hold-out" if means.n_folds == 1 else f"{means.n_folds} of {n_folds} folds"
+    return folds + (f" on a sample of {means.train_rows:,} training rows" if means.train_rows else "")
 
 
 def _reason(per_round: float, timeout: float, given_up: Sequence[str]) -> str:
