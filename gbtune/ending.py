@@ -25,7 +25,7 @@ from gbtune.study import Clock
 from gbtune.tracking import Tracker
 
 PARALLEL_REFIT_CELLS = 500_000
-"""From so many cells on, a single refit uses all cores: 1.4 to 1.9 times as fast on two. Two side by side, with one
+"""From so many cells on, a single refit uses all cores: 1.6 to 1.9 times as fast on two. Two side by side, with one
 thread each, are faster still; and below, the model is the same for any number of cores."""
 REPORT_SECONDS = 0.3
 """For the report's figures, when somebody tracks the study; what the tracker needs comes on top."""
