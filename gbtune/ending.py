@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ LOOK_SHARE = 0.01
 WRITING_SHARE = 0.4
 """Of the time, at most, for all that comes after the model: of a few seconds some must be left for trials."""
 ENSEMBLE_SHARE = 0.1
-"""Of the time, at most, for fitting further configurations than the best one."""
+"""Of the time, at most, for fitting further models than the best one's."""
 LEAST_SHARE = 0.5
 """Of its rounds a model is always fitted with, however late it is."""
 SIDE_BY_SIDE = 1.2
@@ -87,15 +88,10 @@ class Ending:
         """The library's default, once it is complete."""
         self.times_a_trials_round: float | None = None
         """How long a round takes on all rows, with one thread, in those of a trial; None: in proportion to the rows."""
-        self._threads_used = 1
+        self._threads = 1
+        """Of each booster that is fitted on all rows."""
         self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
-
-    @property
-    def threads(self) -> int:
-        """Of each booster that is to be fitted on all rows."""
-        cells = self.objective.data.n_rows * self.objective.data.n_columns
-        return self.n_jobs if len(self.members) < 2 and cells >= PARALLEL_REFIT_CELLS else 1
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -105,14 +101,10 @@ class Ending:
         known = {trial.number: trial for trial in (*before, *records)}
         complete = (trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete")
         self.baseline = next(complete, None)
-        self._choose(about, [*known.values()])
-        if not self.members:
-            return
-        each = [*map(self._refit_seconds, self.members)]
-        together = sum(each) / (self.n_jobs // self.threads)
-        if self.clock.timeout is not None:
-            together = min(together, each[0] + ENSEMBLE_SHARE * self.clock.timeout)
-        self.clock.reserved = max(each[0], together) + self._seconds_afterwards()
+        self.members = choose_members(about, [*known.values()], self.wanted)
+        if self.members:
+            further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
+            self.clock.reserved = self._fitting(self._alone(self.members[0]) + further)[1] + self._seconds_afterwards()
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
         """Keep time for a model that takes so many seconds on the training rows of a fold; no trial is known yet.
@@ -120,15 +112,41 @@ class Ending:
         A model with half of its rounds, where it can be stopped, is better than none: so much must be left.
         """
         share = LEAST_SHARE if self.objective.family.capabilities.stoppable else 1.0
-        self.clock.reserved = share * self._on_all_rows(seconds_on_a_fold) + self._seconds_afterwards()
+        self.clock.reserved = (
+            share * self._on_all_rows(seconds_on_a_fold, self._all_threads) + self._seconds_afterwards()
+        )
 
-    def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
-        """Choose the members; a slow configuration is to be fitted once, with all cores, not with several seeds."""
-        self.members = choose_members(about, records, self.wanted)
-        if self.clock.timeout is None or len({trial.number for trial in self.members}) != 1:
-            return
-        if self._refit_seconds(self.members[0]) > ENSEMBLE_SHARE * self.clock.timeout:
-            del self.members[1:]
+    def _fitting(self, limit: float) -> tuple[int, float]:
+        """Return how many of the members can be fitted within so many seconds, at least one, and the seconds of these.
+
+        One alone has all cores. Several have one thread each: a second one that is slow costs more than its own time.
+        """
+        count, seconds, before, batch = 1, self._alone(self.members[0]), 0.0, 0.0
+        for position, trial in enumerate(self.members):
+            if position % self.n_jobs == 0:
+                before, batch = before + batch, 0.0
+            batch = max(batch, SIDE_BY_SIDE * self._refit_seconds(trial, 1))
+            if position:
+                if before + batch > limit:
+                    break
+                count, seconds = position + 1, before + batch
+        return count, seconds
+
+    def _alone(self, trial: TrialRecord) -> float:
+        return self._refit_seconds(trial, self._all_threads)
+
+    @property
+    def _all_threads(self) -> int:
+        """Of a booster that is fitted while no other is."""
+        cells = self.objective.data.n_rows * self.objective.data.n_columns
+        return self.n_jobs if cells >= PARALLEL_REFIT_CELLS else 1
+
+    @property
+    def _left(self) -> float:
+        """Seconds for fitting."""
+        if self.clock.timeout is None:
+            return math.inf
+        return self.clock.timeout - self.clock.elapsed - self._seconds_afterwards()
 
     def _seconds_afterwards(self) -> float:
         """Return the seconds to keep for what comes after the model: a look at its predictions, and writing."""
@@ -143,16 +161,16 @@ class Ending:
         self.clock.writing = min(writing, WRITING_SHARE * timeout)
         return self.clock.writing + min(MAX_SECONDS, LOOK_SHARE * timeout)
 
-    def _refit_seconds(self, trial: TrialRecord) -> float:
+    def _refit_seconds(self, trial: TrialRecord, threads: int) -> float:
         grown = sum(trial.rounds_grown)
-        return self._on_all_rows(trial.seconds.get("train", 0.0) / grown * trial.rounds) if grown else 0.0
+        return self._on_all_rows(trial.seconds.get("train", 0.0) / grown * trial.rounds, threads) if grown else 0.0
 
-    def _on_all_rows(self, seconds: float) -> float:
+    def _on_all_rows(self, seconds: float, threads: int) -> float:
         times = self.times_a_trials_round
         if times is None:
             rows = np.mean([len(train) for train, _ in self.objective.evaluator.folds.splits])
             times = self.objective.data.n_rows / float(rows)
-        return seconds * times / (1 + THREADS_GAIN * (self.threads - 1))
+        return seconds * times / (1 + THREADS_GAIN * (threads - 1))
 
     # -- the model ------------------------------------------------------------------------------------------
 
@@ -165,17 +183,17 @@ class Ending:
             If no trial has completed.
         """
         records = read_records(self.study)[1]
-        self._choose(record, records)
-        chosen = self.members
+        self.members = chosen = choose_members(record, records, self.wanted)
         if not chosen:
             raise self._nothing_completed(records, plan)
+        side_by_side = min(self.n_jobs, self._fitting(self._left)[0])
+        self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, 0.0
-        threads = self._threads_used = self.threads
         model, self.members = fit_members(
             self.objective,
             chosen,
-            threads=threads,
-            workers=self.n_jobs // threads,
+            threads=self._threads,
+            workers=side_by_side,
             may_go_on=self._may_go_on,
             enough=self._is_enough,
         )
@@ -206,12 +224,10 @@ class Ending:
         """Whether these may be fitted, too, side by side: by what the ones before have really taken."""
         if self.clock.interrupt.is_set():
             return False
-        if self.clock.timeout is None:
-            return True
-        planned = max(map(self._refit_seconds, trials))
-        pace = (self.clock.elapsed - self._began) / self._planned if self._planned else 1.0
-        left = self.clock.timeout - self.clock.elapsed - self._seconds_afterwards()
-        if left < SIDE_BY_SIDE * pace * planned:
+        planned = max(self._refit_seconds(trial, self._threads) for trial in trials)
+        # How many come first was decided by the time that there is.
+        pace = (self.clock.elapsed - self._began) / self._planned if self._planned else 0.0
+        if self._left < SIDE_BY_SIDE * pace * planned:
             return False
         self._planned += planned
         return True
@@ -261,7 +277,7 @@ class Ending:
                 bundle = None
                 if model is not None:
                     params = [*map(self._fitted_with, range(len(self.members)))]
-                    bundle = bundle_model(self.objective, model, example, *params, threads=self._threads_used)
+                    bundle = bundle_model(self.objective, model, example, *params, threads=self._threads)
                 outcome = describe_outcome(
                     study, state, model=bundle, register=self.register, promote=self.promote, facts=facts
                 )

@@ -25,6 +25,7 @@ from gbtune.diagnostics import MAX_SECONDS
 from gbtune.ending import ENSEMBLE_SHARE, LEAST_SHARE, LOOK_SHARE, REPORT_SECONDS, SIDE_BY_SIDE, WRITING_SHARE, Ending
 from gbtune.families.base import FoldFit, Prepared
 from gbtune.final_model import ENOUGH
+from gbtune.planning import THREADS_GAIN
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.study import Clock
 from gbtune.testing.families import StubFamily
@@ -191,24 +192,34 @@ def test_a_study_without_a_deadline_keeps_nothing_back(time: Time) -> None:
 def test_further_members_are_fitted_side_by_side_and_get_a_share_of_the_time_at_most(time: Time) -> None:
     end = ending(400.0)
     end.note(ABOUT, trials(5))
-    assert end.clock.reserved == pytest.approx(5 * 4.0 / 2 + 400 * LOOK_SHARE)
+    assert end.clock.reserved == pytest.approx(3 * 4.0 * SIDE_BY_SIDE + 400 * LOOK_SHARE), "two, two and one"
     end = ending(400.0, ensemble=2)
     end.note(ABOUT, [trial(0, refit=9.0), trial(1)])
-    assert end.clock.reserved == pytest.approx(9.0 + 400 * LOOK_SHARE), "the best one's takes longer than its share"
+    assert end.clock.reserved == pytest.approx(9.0 * SIDE_BY_SIDE + 400 * LOOK_SHARE), "the best one takes longest"
     end = ending(100.0)
-    end.note(ABOUT, trials(10, refit=8.0))
-    assert end.clock.reserved == pytest.approx(8.0 + ENSEMBLE_SHARE * 100 + 100 * LOOK_SHARE)
+    end.note(ABOUT, trials(10, refit=7.0))
+    assert end.clock.reserved == pytest.approx(2 * 7.0 * SIDE_BY_SIDE + 100 * LOOK_SHARE), "four: six are too many"
+    assert 3 * 7.0 * SIDE_BY_SIDE > 7.0 + ENSEMBLE_SHARE * 100
 
 
 def test_a_slow_configuration_is_fitted_alone_and_a_fast_one_with_several_seeds(time: Time) -> None:
     samples = {"params": {"subsample": 0.5}}
-    end = ending(100.0)
-    end.note(ABOUT, [dataclasses.replace(trial(0, refit=9.9), **samples)])
-    assert [member.number for member in end.members] == [0] * ENOUGH
-    end = ending(100.0)
-    end.note(ABOUT, [dataclasses.replace(trial(0, refit=10.1), **samples)])
-    assert [member.number for member in end.members] == [0]
-    assert end.clock.reserved == pytest.approx(10.1 + 100 * LOOK_SHARE)
+    for refit, seconds in ((2.0, 3 * 2.0 * SIDE_BY_SIDE), (49.0, 49.0 * SIDE_BY_SIDE), (51.0, 51.0)):
+        end = ending(100.0)
+        end.note(ABOUT, [dataclasses.replace(trial(0, refit=refit), **samples)])
+        assert [member.number for member in end.members] == [0] * ENOUGH, "if there is time in the end"
+        assert end.clock.reserved == pytest.approx(seconds + 100 * LOOK_SHARE)
+
+
+def test_what_is_fitted_alone_has_all_cores_and_a_second_one_must_be_worth_its_time(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gbtune.ending.PARALLEL_REFIT_CELLS", 1)
+    alone = 1 / (1 + THREADS_GAIN)
+    for refit, seconds in ((17.0, 17.0 * SIDE_BY_SIDE), (18.0, 18.0 * alone)):
+        end = ending(100.0)
+        end.note(ABOUT, trials(2, refit=refit))
+        assert end.clock.reserved == pytest.approx(seconds + 100 * LOOK_SHARE)
 
 
 def test_the_tracker_says_what_writing_takes(time: Time) -> None:
@@ -313,13 +324,12 @@ def test_members_side_by_side_are_thought_to_take_a_little_longer(time: Time) ->
     end._began, end._planned = 0.0, 4.0
     end.clock.started -= 95.0 - 4.0 * SIDE_BY_SIDE  # the first took all of that: the next ones will, too
     assert not end._may_go_on(trials(2))
-    end._planned = 0.0  # nothing is known of the first
+    end.members, end._began, end._planned = trials(2), end.clock.elapsed, 0.0
     end.clock.started = -(99.0 - 4.0 * SIDE_BY_SIDE) + 1e-6
-    assert end._may_go_on(trials(2))
+    assert end._fitting(end._left)[0] == 2 and end._may_go_on(trials(2)), "nothing is known of the first"
     assert end._planned == pytest.approx(4.0)
     end.clock.started -= 1e-3
-    end._planned = 0.0
-    assert not end._may_go_on(trials(2))
+    assert end._fitting(end._left)[0] == 1
 
 
 def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Time) -> None:
