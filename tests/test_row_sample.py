@@ -83,8 +83,9 @@ def test_a_short_study_on_many_rows_learns_from_a_sample_and_its_model_from_all(
         loss="squared_error",
     )
     assert pd.Series(model.predict(X)).corr(pd.Series(result.predict(X))) > 0.9, "it has seen all rows"
-    more = gbtune.tune(X, y, family=family, timeout=60, n_trials=5, **kept)
+    more = gbtune.tune(X, y, family=family, timeout=60, n_trials=5, isolation="process", **kept)
     assert len(more.trials) == 5 and more.record.folds_fingerprint == result.record.folds_fingerprint
+    assert set(more.trials["state"]) <= {"complete", "pruned"}, "processes get the sample"
 
 
 @pytest.mark.usefixtures("small_samples")
