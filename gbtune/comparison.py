@@ -15,13 +15,14 @@ from gbtune import families
 from gbtune.columns import text_of
 from gbtune.data import Dataset
 from gbtune.errors import GbtuneError, InvalidArgument
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.fresh_folds import GROUPS_MISSING, OWN_FOLDS, fresh_folds, is_number
 from gbtune.held_out import BestHeldOut
 from gbtune.json_record import JsonRecord
 from gbtune.metrics import Metric, metric_named
 from gbtune.recipe import RecipeDict, check_recipe, kinds_of, members_of, read_data, rounds_of, tree_params
 from gbtune.records import CVResult, Direction, Folds
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.study_metrics import check_metric_fits_data
 from gbtune.summary import format_estimate, format_score, paired_gain

@@ -9,7 +9,6 @@ depends on the parameters alone, whatever the schedule.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import time
@@ -25,6 +24,7 @@ from gbtune.families.base import FoldFit, ModelFamily, Prepared, check_data
 from gbtune.held_out import BestHeldOut
 from gbtune.metrics import Metric
 from gbtune.records import CVResult, FloatArray, Folds
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.study_metrics import training_loss
 from gbtune.thinning import seven_digits, thin
@@ -44,45 +44,6 @@ ROUNDS_PER_STEP = 10
 
 Report = Callable[[int, float, Sequence[float]], bool]
 """Takes step (folds done, or rounds grown), score so far and fold scores; returns True to prune."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rounds:
-    """How many boosting rounds an evaluation may grow, and which of them may be chosen.
-
-    Parameters
-    ----------
-    cap : int
-        At most so many rounds.
-    choices : tuple of int, default ()
-        The only rounds that may be chosen, e.g. the grid of ``n_estimators``. All of them are grown to; there is
-        no early stopping. Empty: any round up to the early stop.
-
-    Examples
-    --------
-    >>> from gbtune.evaluation import Rounds
-    >>> Rounds.exactly(100)
-    Rounds(cap=100, choices=(100,))
-    """
-
-    cap: int
-    choices: tuple[int, ...] = ()
-
-    @classmethod
-    def exactly(cls, count: int) -> Rounds:
-        """Return the policy that grows and scores exactly `count` rounds."""
-        return cls(count, (count,))
-
-    @classmethod
-    def among(cls, choices: Sequence[int]) -> Rounds:
-        """Return the policy that chooses among `choices`."""
-        return cls(max(choices), tuple(sorted(choices)))
-
-
-@functools.cache
-def _checkpoints(cap: int) -> frozenset[int]:
-    """Rounds at which a metric that is not the training loss is read: 1.15 times apart."""
-    return frozenset(round(1.15**power) for power in range(math.ceil(math.log(cap, 1.15)) + 1)) | {cap}
 
 
 class Evaluator:
@@ -108,9 +69,10 @@ class Evaluator:
     >>> from sklearn.datasets import load_breast_cancer
     >>> from gbtune import families
     >>> from gbtune.data import Dataset
-    >>> from gbtune.evaluation import Evaluator, Rounds
-    >>> from gbtune.study_metrics import resolve_metrics
+    >>> from gbtune.evaluation import Evaluator
     >>> from gbtune.resampling import make_folds
+    >>> from gbtune.rounds import Rounds
+    >>> from gbtune.study_metrics import resolve_metrics
     >>> data = Dataset.from_arrays(*load_breast_cancer(return_X_y=True))
     >>> evaluator = Evaluator(
     ...     families.get("xgboost"), data, make_folds(3, data, seed=0),
@@ -226,7 +188,7 @@ class _Evaluation:
         self.report, self.rounds, self.interrupted = report, rounds, interrupted
         self.patience = patience(params)
         self.native = evaluator.metric.loss is not None and evaluator.metric.loss == _MEASURED_BY[evaluator.loss]
-        self.checkpoints = frozenset(rounds.choices) or _checkpoints(rounds.cap)
+        self.checkpoints = rounds.checkpoints
         self.fits: list[FoldFit] = []
         self.curves: list[FloatArray] = []
         self.last_losses: tuple[int, int, FloatArray, FloatArray] = (0, 0, np.empty((0, 0)), np.empty(0))

@@ -121,7 +121,8 @@ def estimate_memory(
     >>> from sklearn.datasets import load_breast_cancer
     >>> from gbtune import families
     >>> from gbtune.data import Dataset
-    >>> from gbtune.evaluation import Evaluator, Rounds
+    >>> from gbtune.evaluation import Evaluator
+    >>> from gbtune.rounds import Rounds
     >>> from gbtune.memory import estimate_memory
     >>> from gbtune.study_metrics import resolve_metrics
     >>> from gbtune.resampling import make_folds

@@ -17,12 +17,13 @@ import optuna
 from gbtune import families, metrics, resampling
 from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument, WorkerDied
-from gbtune.evaluation import Evaluator, Rounds, Schedule
+from gbtune.evaluation import Evaluator, Schedule
 from gbtune.families.base import check_params
 from gbtune.json_record import filled
 from gbtune.planning import LEAST_RANGE
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, Folds, StudyRecord, TrialRecord
+from gbtune.rounds import Rounds
 from gbtune.row_sample import on_sample
 from gbtune.seeds import fresh_study_seed
 from gbtune.slots import SLOT_KEY, should_prune

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from optuna.distributions import FloatDistribution
 
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.families.base import FoldFit
 from gbtune.metrics import Metric
 from gbtune.records import TrialRecord
+from gbtune.rounds import Rounds
 from gbtune.row_sample import on_sample
 from gbtune.spaces import SearchSpace
 

@@ -11,12 +11,12 @@ import optuna
 
 from gbtune.diagnostics import DIAGNOSTICS_KEY, MAX_SECONDS, Diagnostics, diagnose, stored_diagnostics
 from gbtune.errors import GbtuneWarning
-from gbtune.evaluation import Rounds
 from gbtune.facts import best_record, read_records
 from gbtune.final_model import booster_params
 from gbtune.held_out import BestHeldOut, HeldOut
 from gbtune.objective import Objective
 from gbtune.records import StudyRecord, TrialRecord
+from gbtune.rounds import Rounds
 from gbtune.study import Clock
 
 MAX_MEGABYTES = 200

@@ -14,7 +14,7 @@ import optuna
 from gbtune.earlier import Source
 from gbtune.ending import Ending
 from gbtune.errors import GbtuneWarning
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
@@ -26,6 +26,7 @@ from gbtune.pruners import protocol_of
 from gbtune.records import STUDY_KEY, StudyRecord, TrialRecord
 from gbtune.report import warm_up
 from gbtune.result import TuningResult
+from gbtune.rounds import Rounds
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.slots import Slots, is_cut

@@ -27,13 +27,14 @@ from gbtune.diagnostics import (
     diagnose,
     stored_diagnostics,
 )
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.held_out import BestHeldOut, HeldOut
 from gbtune.metrics import METRICS, Metric, metric_named
 from gbtune.records import Folds, TrialRecord
 from gbtune.report_sections import slices
 from gbtune.resampling import make_folds
 from gbtune.review import Review
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.study import Clock
 from gbtune.study_metrics import resolve_metrics

@@ -12,10 +12,11 @@ from gbtune import families
 from gbtune.data import Dataset
 from gbtune.early_stopping import patience
 from gbtune.errors import GbtuneError
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.families import FoldFit
 from gbtune.metrics import Metric
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import StubFamily

@@ -17,7 +17,7 @@ import gbtune
 from gbtune import ensemble, families
 from gbtune.comparison import compare
 from gbtune.errors import InvalidArgument
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.facts import read_records
 from gbtune.final_model import DEFAULT_MEMBERS, ENOUGH, LEAST_GAIN, booster_params, checked_ensemble, member_seed
 from gbtune.metrics import metric_named
@@ -27,6 +27,7 @@ from gbtune.recipe import fit_again, members_of
 from gbtune.records import TrialRecord
 from gbtune.resampling import make_folds
 from gbtune.result import TuningResult
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.testing import StubFamily
 from gbtune.tracking import MLflowTracker

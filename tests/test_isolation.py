@@ -24,12 +24,13 @@ from sklearn.datasets import load_diabetes
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.errors import GbtuneError, InvalidArgument, UnknownName, WorkerDied
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.isolation import ProcessEvaluator, data_file
 from gbtune.isolation.process import describe_exit
 from gbtune.metrics import Metric
 from gbtune.records import CVResult
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import StubFamily
 
@@ -413,7 +414,8 @@ SCRIPT = """
     import gbtune.isolation
     from gbtune import families
     from gbtune.data import Dataset
-    from gbtune.evaluation import Evaluator, Rounds
+    from gbtune.evaluation import Evaluator
+    from gbtune.rounds import Rounds
     from gbtune.metrics import Metric
     from gbtune.study_metrics import resolve_metrics
     from gbtune.resampling import make_folds

@@ -32,6 +32,7 @@ FLOORS: list[set[str]] = [
     },
     {
         "held_out",
+        "rounds",
         "early_stopping",
         "evaluation",
         "isolation",

@@ -15,9 +15,10 @@ import scipy.sparse as sp
 
 from gbtune import families, memory
 from gbtune.data import Dataset
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.memory import MemoryEstimate, estimate_memory, fitting_workers, usable_memory
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import StubFamily
 
@@ -160,7 +161,8 @@ MEASURE = """
     import lightgbm, numpy as np, sklearn.metrics, xgboost
     from gbtune import families
     from gbtune.data import Dataset
-    from gbtune.evaluation import Evaluator, Rounds
+    from gbtune.evaluation import Evaluator
+    from gbtune.rounds import Rounds
     from gbtune.memory import estimate_memory
     from gbtune.study_metrics import resolve_metrics
     from gbtune.resampling import make_folds

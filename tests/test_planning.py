@@ -11,8 +11,8 @@ from stub import SPACE, stub_objective
 
 import gbtune
 from gbtune import planning
-from gbtune.evaluation import Rounds
 from gbtune.planning import RATES, make_plan, probe, slowest_rate
+from gbtune.rounds import Rounds
 from gbtune.spaces import SearchSpace
 
 

@@ -19,12 +19,13 @@ from gbtune.cli.data_file import read_file
 from gbtune.comparison import compare, compare_on, why_not_comparable
 from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument, InvalidData
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.fresh_folds import fresh_folds
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
 from gbtune.recipe import fit_again, read_data
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.study_metrics import resolve_metrics
 from gbtune.tracking.model_registry import write_data

@@ -12,8 +12,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 import gbtune
 from gbtune import families, planning
 from gbtune.data import Dataset
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.row_sample import on_sample
 from gbtune.study_metrics import resolve_metrics
 

@@ -17,9 +17,10 @@ from benchmarks.first_trials.candidates import CAP, LOWEST_RATE, SETS, Outcome, 
 from benchmarks.quality.sets import Divided, divide, missing
 from gbtune import families
 from gbtune.data import Dataset
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.metrics import metric_named
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.study_metrics import resolve_metrics
 
 DIVISION, N_FOLDS, SEED, WORKERS = 7, 2, 0, 2

@@ -12,7 +12,7 @@ from benchmarks.replay.family import ReplayFamily
 from benchmarks.replay.recording import Recording
 from benchmarks.replay.sampling import SURFACES, Make, regrets, search
 from benchmarks.replay.studies import Point, scores, spread
-from gbtune.evaluation import Rounds
+from gbtune.rounds import Rounds
 from gbtune.samplers import resolve_sampler
 
 BUDGETS = (5, 10, 20)

@@ -19,9 +19,10 @@ from benchmarks.replay.recording import Recording
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.early_stopping import patience
-from gbtune.evaluation import ROUNDS_PER_STEP, Evaluator, Rounds
+from gbtune.evaluation import ROUNDS_PER_STEP, Evaluator
 from gbtune.records import FloatArray
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
 from gbtune.spaces import SearchSpace
 from gbtune.study_metrics import resolve_metrics

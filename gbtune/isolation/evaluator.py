@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any
 
 from gbtune.errors import InvalidArgument
-from gbtune.evaluation import Evaluator, Report, Rounds, Schedule
+from gbtune.evaluation import Evaluator, Report, Schedule
 from gbtune.isolation.pool import Pool
 from gbtune.isolation.worker import Call
 from gbtune.records import CVResult
+from gbtune.rounds import Rounds
 
 
 class ProcessEvaluator:
@@ -44,7 +45,8 @@ class ProcessEvaluator:
     >>> from sklearn.datasets import load_breast_cancer
     >>> from gbtune import families
     >>> from gbtune.data import Dataset
-    >>> from gbtune.evaluation import Evaluator, Rounds
+    >>> from gbtune.evaluation import Evaluator
+    >>> from gbtune.rounds import Rounds
     >>> from gbtune.isolation import ProcessEvaluator
     >>> from gbtune.study_metrics import resolve_metrics
     >>> from gbtune.resampling import make_folds

@@ -27,8 +27,9 @@ from typing import Any
 import cloudpickle
 
 from gbtune.errors import GbtuneError
-from gbtune.evaluation import Evaluator, Rounds, Schedule
+from gbtune.evaluation import Evaluator, Schedule
 from gbtune.held_out import BestHeldOut
+from gbtune.rounds import Rounds
 
 PARENT_CHECK_SECONDS = 0.5
 """The closed connection tells that the parent is gone, unless a process that it forked holds it open."""

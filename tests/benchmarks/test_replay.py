@@ -20,9 +20,10 @@ from benchmarks.replay.recording import CURVES, Recording, recordings
 from benchmarks.replay.studies import run_study
 from gbtune import families
 from gbtune.data import Dataset
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.pruners import RacingPruner
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.spaces import SearchSpace
 from gbtune.study_metrics import resolve_metrics
 

@@ -22,7 +22,7 @@ from gbtune import families
 from gbtune.data import Dataset
 from gbtune.early_stopping import patience
 from gbtune.errors import InvalidArgument, UnknownName
-from gbtune.evaluation import Evaluator, Rounds
+from gbtune.evaluation import Evaluator
 from gbtune.families import ModelFamily
 from gbtune.families.lightgbm import LightGBMFamily
 from gbtune.families.schedules import KINDS, PARAMETERS, Schedule, after_each_round, middle_rate, split
@@ -30,6 +30,7 @@ from gbtune.families.xgboost import XGBoostFamily
 from gbtune.isolation import ProcessEvaluator
 from gbtune.records import CVResult, Folds
 from gbtune.resampling import make_folds
+from gbtune.rounds import Rounds
 from gbtune.study_metrics import resolve_metrics
 from gbtune.testing.families import FAMILY, FamilyCase
 
