@@ -186,7 +186,8 @@ class Ending:
         self.members = chosen = choose_members(record, records, self.wanted)
         if not chosen:
             raise self._nothing_completed(records, plan)
-        side_by_side = min(self.n_jobs, self._fitting(self._left)[0])
+        interrupted = self.clock.interrupt.is_set()  # then only the best one is fitted
+        side_by_side = 1 if interrupted else min(self.n_jobs, self._fitting(self._left)[0])
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, 0.0
         model, self.members = fit_members(

@@ -67,6 +67,7 @@ class SlowFamily(StubFamily):
         super().__init__()
         self.time, self.seconds, self.alone = time, seconds, alone
         self.fitted: list[int] = []
+        self.threads: list[int] = []
 
     def prepare(self, *args: Any, **arguments: Any) -> Prepared:
         inner = super().prepare(*args, **arguments)
@@ -86,6 +87,7 @@ class SlowFamily(StubFamily):
             self.time.passes(self.alone * self.seconds)
             grown += 1
         self.fitted.append(grown)
+        self.threads.append(arguments["threads"])
         return DummyRegressor().fit(data.X, data.y)  # an average takes scikit-learn's estimators only
 
 
@@ -264,13 +266,17 @@ def fitted(
     alone: float = 1.0,
     count: int = 6,
     family: SlowFamily | None = None,
+    n_jobs: int = 1,
+    interrupted: bool = False,
 ) -> Sequence[int]:
     """The members of a final model that is begun so late; each is a hundred rounds of 0.04 s on all rows."""
     family = family or SlowFamily(time, 0.04, alone=alone)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     objective = gbtune.Objective(family, X[["bmi"]], y, space=SPACE, cv=4)
-    end = ending(timeout, objective=objective, n_jobs=1)
+    end = ending(timeout, objective=objective, n_jobs=n_jobs)
     end.note(ABOUT, trials(count))
+    if interrupted:
+        end.clock.interrupt.set()
     time.passes(begins)
     for record in trials(count):
         end.study.add_trial(
@@ -342,10 +348,16 @@ def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Tim
     assert [end._fitted_with(position) for position in (0, 1)] == [each.all_params for each in end.members[:2]]
 
 
-def test_an_interrupt_leaves_the_other_members_out(time: Time) -> None:
-    end = ending(None)
-    end.clock.interrupt.set()
-    assert not end._may_go_on(trials(1))
+@pytest.mark.parametrize(
+    ("begins", "interrupted", "members", "threads"), [(20.0, False, 6, 1), (95.0, False, 1, 2), (20.0, True, 1, 2)]
+)
+def test_where_only_the_best_one_is_fitted_it_has_all_cores(
+    time: Time, monkeypatch: pytest.MonkeyPatch, begins: float, interrupted: bool, members: int, threads: int
+) -> None:
+    monkeypatch.setattr("gbtune.ending.PARALLEL_REFIT_CELLS", 1)
+    family = SlowFamily(time, 0.04)
+    found = fitted(time, timeout=100.0, begins=begins, family=family, n_jobs=2, interrupted=interrupted)
+    assert found == [*range(members)] and set(family.threads) == {threads}
 
 
 def test_a_model_that_was_stopped_is_the_model_of_so_many_rounds(family_name: str) -> None:
