@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 
 from gbtune.diagnostics import MAX_SECONDS
@@ -168,8 +167,8 @@ class Ending:
     def _on_all_rows(self, seconds: float, threads: int) -> float:
         times = self.times_a_trials_round
         if times is None:
-            rows = np.mean([len(train) for train, _ in self.objective.evaluator.folds.splits])
-            times = self.objective.data.n_rows / float(rows)
+            splits = self.objective.evaluator.folds.splits
+            times = self.objective.data.n_rows * len(splits) / sum(len(train) for train, _ in splits)
         return seconds * times / (1 + THREADS_GAIN * (threads - 1))
 
     # -- the model ------------------------------------------------------------------------------------------
