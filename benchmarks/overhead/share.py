@@ -1,7 +1,7 @@
 """The share of a study's time that is spent inside the libraries' update and eval calls, and where the rest goes.
 
-A study has as many lanes as cores. While trials run, a lane is a worker's thread; before and after, the main thread
-is one lane and the others wait, unless models are fitted side by side or by a booster with several threads. So the
+A study has as many lanes as cores. While trials run, a lane is a worker's thread, and so it is while final models are
+fitted, side by side or one with several threads; otherwise the main thread is one lane and the others wait. So the
 seconds of all phases add up to lanes x wall time.
 """
 
@@ -18,6 +18,7 @@ from benchmarks.overhead.tables import table
 FAMILIES = ("lightgbm", "xgboost")
 TARGET = 0.95
 LIBRARY, REFIT, SEARCH, IDLE = "library", "refit", "search", "nothing to do"
+WAITS = "waits for final models"
 _LABELS = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
 
 
@@ -47,6 +48,7 @@ def places(family: str) -> list[Place]:
         ("gbtune.slots:SlotSampler.sample_relative", "sampler"),
         ("gbtune.slots:SlotSampler.sample_independent", "sampler"),
         ("gbtune.slots:SlotSampler.infer_relative_search_space", "sampler"),
+        ("gbtune.ending:fit_members", WAITS),
         ("gbtune.tuning:Tuning.run", "before and after, else"),
         ("gbtune.review:Review.store", "diagnostics"),
         ("gbtune.api:tune", "before and after, else"),
@@ -149,6 +151,8 @@ def account(
     for phases in seconds.values():
         for phase, spent in phases.items():
             context, _, inner = phase.partition(": ")
+            if phase == WAITS:  # models are fitted in threads of their own
+                continue
             if context == SEARCH:
                 main[inner or "else"] += spent
             elif context == REFIT:
