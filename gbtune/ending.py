@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
@@ -17,7 +18,7 @@ from gbtune.facts import ReadStudy, collect_facts, read_records
 from gbtune.final_model import DEFAULT_MEMBERS, choose_members, fit_members
 from gbtune.objective import BASELINE, Objective
 from gbtune.outcome import bundle_model, describe_outcome
-from gbtune.planning import THREADS_GAIN, Plan
+from gbtune.planning import Plan, speed_up
 from gbtune.records import Receipt, StudyRecord, TrialRecord
 from gbtune.review import Review
 from gbtune.storage import study_lock
@@ -25,7 +26,7 @@ from gbtune.study import Clock
 from gbtune.tracking import Tracker
 
 PARALLEL_REFIT_CELLS = 500_000
-"""From so many cells on, a single refit uses all cores: 1.6 to 1.9 times as fast on two. Two side by side, with one
+"""From so many cells on, a single refit uses all cores (docs/performance.md, "Threads"). Two side by side, with one
 thread each, are faster still; and below, the model is the same for any number of cores."""
 REPORT_SECONDS = 0.3
 """For the report's figures, when somebody tracks the study; what the tracker needs comes on top."""
@@ -34,7 +35,7 @@ LOOK_SHARE = 0.01
 WRITING_SHARE = 0.4
 """Of the time, at most, for all that comes after the model: of a few seconds some must be left for trials."""
 ENSEMBLE_SHARE = 0.1
-"""Of the time, at most, for fitting further models than the best one's."""
+"""Of the time, at most, that is kept for fitting further models than the best one's."""
 LEAST_SHARE = 0.5
 """Of its rounds a model is always fitted with, however late it is."""
 SIDE_BY_SIDE = 1.2
@@ -80,7 +81,8 @@ class Ending:
         self.register, self.promote = register, promote
         self.wanted = DEFAULT_MEMBERS if ensemble is None else ensemble
         self.review = Review(objective, study, clock)
-        self.n_jobs = n_jobs
+        self.n_jobs = self.workers = n_jobs
+        """Cores, and boosters side by side: fewer where the memory does not allow for as many."""
         self.members: list[TrialRecord] = []
         """The best trials so far; later those that the model was fitted with."""
         self.baseline: TrialRecord | None = None
@@ -89,7 +91,10 @@ class Ending:
         """How long a round takes on all rows, with one thread, in those of a trial; None: in proportion to the rows."""
         self._threads = 1
         """Of each booster that is fitted on all rows."""
-        self._began = self._planned = 0.0  # of fitting: when, and the seconds expected for what is fitted so far
+        self._began = 0.0
+        """When fitting did."""
+        self._planned: float | None = None
+        """Seconds that were expected for what is fitted so far; None: nothing is yet."""
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
 
     # -- time -----------------------------------------------------------------------------------------------
@@ -100,10 +105,13 @@ class Ending:
         known = {trial.number: trial for trial in (*before, *records)}
         complete = (trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete")
         self.baseline = next(complete, None)
-        self.members = choose_members(about, [*known.values()], self.wanted)
-        if self.members:
-            further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
-            self.clock.reserved = self._fitting(self._alone(self.members[0]) + further)[1] + self._seconds_afterwards()
+        self._choose(about, [*known.values()])
+        if not self.members:
+            return
+        further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
+        slower = SIDE_BY_SIDE if self.workers > 1 else 1.0
+        _, seconds = self._affordable(self._alone(self.members[0]) + further, slower)
+        self.clock.reserved = seconds + self._seconds_afterwards()
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
         """Keep time for a model that takes so many seconds on the training rows of a fold; no trial is known yet.
@@ -115,20 +123,35 @@ class Ending:
             share * self._on_all_rows(seconds_on_a_fold, self._all_threads) + self._seconds_afterwards()
         )
 
-    def _fitting(self, limit: float) -> tuple[int, float]:
+    def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
+        """Choose the members; a single slow configuration is to be fitted once, not with several seeds."""
+        self.members = choose_members(about, records, self.wanted)
+        if self.clock.timeout is None or len({trial.number for trial in self.members}) != 1:
+            return
+        if self._refit_seconds(self.members[0], 1) > ENSEMBLE_SHARE * self.clock.timeout:
+            del self.members[1:]
+
+    def _affordable(self, limit: float, slower: float) -> tuple[int, float]:
         """Return how many of the members can be fitted within so many seconds, at least one, and the seconds of these.
 
-        One alone has all cores. Several have one thread each: a second one that is slow costs more than its own time.
+        One alone has all cores. Several have one thread each, and take so many times longer beside each other: a second
+        one that is slow costs more than its own time. After the first ones, `fit_members` fits as many again or none.
         """
-        count, seconds, before, batch = 1, self._alone(self.members[0]), 0.0, 0.0
-        for position, trial in enumerate(self.members):
-            if position % self.n_jobs == 0:
-                before, batch = before + batch, 0.0
-            batch = max(batch, SIDE_BY_SIDE * self._refit_seconds(trial, 1))
-            if position:
-                if before + batch > limit:
-                    break
-                count, seconds = position + 1, before + batch
+        count, seconds = 1, self._alone(self.members[0])
+        each = [slower * self._refit_seconds(trial, 1) for trial in self.members]
+        first = list(itertools.accumulate(each[: self.workers], max))
+        fitting = sum(together <= limit for together in first)
+        if fitting > 1:
+            count, seconds = fitting, first[fitting - 1]
+        if fitting < len(first):
+            return count, seconds
+        together = first[-1]
+        for start in range(self.workers, len(each), self.workers):
+            batch = each[start : start + self.workers]
+            together += max(batch)
+            if together > limit:
+                break
+            count, seconds = start + len(batch), together
         return count, seconds
 
     def _alone(self, trial: TrialRecord) -> float:
@@ -169,7 +192,7 @@ class Ending:
         if times is None:
             splits = self.objective.evaluator.folds.splits
             times = self.objective.data.n_rows * len(splits) / sum(len(train) for train, _ in splits)
-        return seconds * times / (1 + THREADS_GAIN * (threads - 1))
+        return seconds * times / speed_up(threads)
 
     # -- the model ------------------------------------------------------------------------------------------
 
@@ -182,13 +205,15 @@ class Ending:
             If no trial has completed.
         """
         records = read_records(self.study)[1]
-        self.members = chosen = choose_members(record, records, self.wanted)
+        self._choose(record, records)
+        chosen = self.members
         if not chosen:
             raise self._nothing_completed(records, plan)
-        interrupted = self.clock.interrupt.is_set()  # then only the best one is fitted
-        side_by_side = 1 if interrupted else min(self.n_jobs, self._fitting(self._left)[0])
+        # A search ends a little late: half of the margin is for that.
+        count, _ = self._affordable(self._left, (1 + SIDE_BY_SIDE) / 2)
+        side_by_side = 1 if self.clock.interrupt.is_set() else min(self.workers, count)
         self._threads = self._all_threads if side_by_side == 1 else 1
-        started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, 0.0
+        started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
         model, self.members = fit_members(
             self.objective,
             chosen,
@@ -225,8 +250,10 @@ class Ending:
         if self.clock.interrupt.is_set():
             return False
         planned = max(self._refit_seconds(trial, self._threads) for trial in trials)
-        # How many come first was decided by the time that there is.
-        pace = (self.clock.elapsed - self._began) / self._planned if self._planned else 0.0
+        if self._planned is None:  # how many come first was decided by the time that there is
+            self._planned = planned
+            return True
+        pace = (self.clock.elapsed - self._began) / self._planned if self._planned else 1.0
         if self._left < SIDE_BY_SIDE * pace * planned:
             return False
         self._planned += planned

@@ -44,8 +44,8 @@ SAMPLE_SHARE, SAMPLE_ROWS, LEAST_SAVING = 8, 100_000, 4
 a fourth, from all."""
 SAMPLE_SEARCH_SHARE = 0.45
 """Of the time, for the search on a sample; as much is for the final model on all rows."""
-THREADS_GAIN = 0.6
-"""A booster of many cells is faster by so much with each further thread: docs/performance.md, "Threads"."""
+PARALLEL = 0.75
+"""So much of a round is shared among threads: a booster of many cells is 1.6 times as fast with two."""
 LEAST_RANGE = 1.5
 """A floor leaves a range of learning rates: the highest is so many times the lowest."""
 AT_CAP = 0.95
@@ -222,7 +222,7 @@ def _with_sample(
     on_all = on_training_rows * evaluator.data.n_rows / len(evaluator.folds.splits[0][0])
     rounds = budget.rounds(SAMPLE_SEARCH_SHARE, in_trial, budget.n_jobs)
     # The final model, with all cores, has no more time than the search had.
-    final = budget.rounds(SAMPLE_SEARCH_SHARE, on_all, 1 + THREADS_GAIN * (budget.n_jobs - 1))
+    final = budget.rounds(SAMPLE_SEARCH_SHARE, on_all, speed_up(budget.n_jobs))
     rate = slowest_rate(min(rounds, final * USUAL_TRIALS), budget.lowest_rate, budget.n_trials)
     return _Means(1, in_trial, rounds, rounds, rate, final, train_rows, on_all / in_trial)
 
@@ -249,6 +249,20 @@ def sample_rows(training_rows: int) -> int:
     """
     rows = max(SAMPLE_ROWS, training_rows // SAMPLE_SHARE)
     return rows if LEAST_SAVING * rows <= training_rows else 0
+
+
+def speed_up(threads: int) -> float:
+    """Return how many times as fast a booster of many cells is with so many threads.
+
+    What two threads gain was measured (docs/performance.md, "Threads"); more are supposed to gain by Amdahl's law.
+
+    Examples
+    --------
+    >>> from gbtune.planning import speed_up
+    >>> [round(speed_up(threads), 2) for threads in (1, 2, 4, 16)]
+    [1.0, 1.6, 2.29, 3.37]
+    """
+    return 1 / (1 - PARALLEL + PARALLEL / threads)
 
 
 def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -> float:

@@ -297,7 +297,7 @@ class Tuning:
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
-            self.workers = workers = self._arrange(self.objective.evaluator)
+            self.workers = self.ending.workers = workers = self._arrange(self.objective.evaluator)
             self.ending.review.keep_predictions()
             with self._somewhere(workers):
                 runner = Runner(

@@ -25,7 +25,7 @@ from gbtune.diagnostics import MAX_SECONDS
 from gbtune.ending import ENSEMBLE_SHARE, LEAST_SHARE, LOOK_SHARE, REPORT_SECONDS, SIDE_BY_SIDE, WRITING_SHARE, Ending
 from gbtune.families.base import FoldFit, Prepared
 from gbtune.final_model import ENOUGH
-from gbtune.planning import THREADS_GAIN
+from gbtune.planning import speed_up
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
 from gbtune.study import Clock
 from gbtune.testing.families import StubFamily
@@ -206,18 +206,46 @@ def test_further_members_are_fitted_side_by_side_and_get_a_share_of_the_time_at_
 
 def test_a_slow_configuration_is_fitted_alone_and_a_fast_one_with_several_seeds(time: Time) -> None:
     samples = {"params": {"subsample": 0.5}}
-    for refit, seconds in ((2.0, 3 * 2.0 * SIDE_BY_SIDE), (49.0, 49.0 * SIDE_BY_SIDE), (51.0, 51.0)):
-        end = ending(100.0)
-        end.note(ABOUT, [dataclasses.replace(trial(0, refit=refit), **samples)])
-        assert [member.number for member in end.members] == [0] * ENOUGH, "if there is time in the end"
-        assert end.clock.reserved == pytest.approx(seconds + 100 * LOOK_SHARE)
+    end = ending(100.0)
+    end.note(ABOUT, [dataclasses.replace(trial(0, refit=9.9), **samples)])
+    assert [member.number for member in end.members] == [0] * ENOUGH
+    assert end.clock.reserved == pytest.approx(9.9 * SIDE_BY_SIDE + 100 * LOOK_SHARE), "two of them"
+    end = ending(100.0)
+    end.note(ABOUT, [dataclasses.replace(trial(0, refit=10.1), **samples)])
+    assert [member.number for member in end.members] == [0]
+    assert end.clock.reserved == pytest.approx(10.1 + 100 * LOOK_SHARE)
+
+
+def test_after_the_first_ones_time_is_kept_for_as_many_again_or_none(time: Time) -> None:
+    end = ending(100.0)
+    end.note(ABOUT, [*trials(3, refit=5.0), trial(3, refit=40.0)])
+    assert end.clock.reserved == pytest.approx(5.0 * SIDE_BY_SIDE + 100 * LOOK_SHARE), "the fourth goes with the third"
+    end = ending(100.0, n_jobs=4)
+    end.note(ABOUT, [*trials(3, refit=5.0), trial(3, refit=40.0)])
+    assert end._affordable(15.0, SIDE_BY_SIDE)[0] == 3, "of the first ones some may be left out"
+
+
+def test_no_more_boosters_grow_side_by_side_than_the_memory_allows_for(time: Time) -> None:
+    end = ending(400.0, n_jobs=4)
+    end.workers = 2
+    end.note(ABOUT, trials(4))
+    assert end.clock.reserved == pytest.approx(2 * 4.0 * SIDE_BY_SIDE + 400 * LOOK_SHARE)
+
+
+@pytest.mark.parametrize(("timeout", "n_jobs", "count", "members"), [(20.0, 2, 6, 2), (60.0, 2, 6, 4), (20.0, 8, 6, 6)])
+def test_what_time_is_kept_for_is_fitted_when_the_search_ends_a_little_late(
+    time: Time, timeout: float, n_jobs: int, count: int, members: int
+) -> None:
+    family = SlowFamily(time, 0.04, alone=1 / min(n_jobs, members))  # the seconds of all threads add up
+    assert fitted(time, timeout=timeout, begins=None, count=count, n_jobs=n_jobs, family=family) == [*range(members)]
+    assert time.now <= timeout
 
 
 def test_what_is_fitted_alone_has_all_cores_and_a_second_one_must_be_worth_its_time(
     time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gbtune.ending.PARALLEL_REFIT_CELLS", 1)
-    alone = 1 / (1 + THREADS_GAIN)
+    alone = 1 / speed_up(2)
     for refit, seconds in ((17.0, 17.0 * SIDE_BY_SIDE), (18.0, 18.0 * alone)):
         end = ending(100.0)
         end.note(ABOUT, trials(2, refit=refit))
@@ -262,14 +290,17 @@ def fitted(
     time: Time,
     *,
     timeout: float | None,
-    begins: float,
+    begins: float | None,
     alone: float = 1.0,
     count: int = 6,
     family: SlowFamily | None = None,
     n_jobs: int = 1,
     interrupted: bool = False,
 ) -> Sequence[int]:
-    """The members of a final model that is begun so late; each is a hundred rounds of 0.04 s on all rows."""
+    """The members of a final model that is begun so late; each is a hundred rounds of 0.04 s on all rows.
+
+    None: when there is no more time for trials, and a little later.
+    """
     family = family or SlowFamily(time, 0.04, alone=alone)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     objective = gbtune.Objective(family, X[["bmi"]], y, space=SPACE, cv=4)
@@ -277,7 +308,7 @@ def fitted(
     end.note(ABOUT, trials(count))
     if interrupted:
         end.clock.interrupt.set()
-    time.passes(begins)
+    time.passes((end.clock.left or 0.0) + 0.05 if begins is None else begins)
     for record in trials(count):
         end.study.add_trial(
             optuna.trial.create_trial(value=record.score, user_attrs={"gbtune:trial": record.to_json()})
@@ -327,15 +358,15 @@ def test_what_the_first_refit_took_says_how_many_more_there_is_time_for(
 
 def test_members_side_by_side_are_thought_to_take_a_little_longer(time: Time) -> None:
     end = ending(100.0)
-    end._began, end._planned = 0.0, 4.0
-    end.clock.started -= 95.0 - 4.0 * SIDE_BY_SIDE  # the first took all of that: the next ones will, too
+    end.members = trials(4)
+    assert end._may_go_on(trials(2)), "how many come first is decided before"
+    end.clock.started -= 99.0 - 2 * 4.0 * SIDE_BY_SIDE  # the first took all but twice of that: pace is far above one
     assert not end._may_go_on(trials(2))
-    end.members, end._began, end._planned = trials(2), end.clock.elapsed, 0.0
-    end.clock.started = -(99.0 - 4.0 * SIDE_BY_SIDE) + 1e-6
-    assert end._fitting(end._left)[0] == 2 and end._may_go_on(trials(2)), "nothing is known of the first"
-    assert end._planned == pytest.approx(4.0)
-    end.clock.started -= 1e-3
-    assert end._fitting(end._left)[0] == 1
+    end._began = end.clock.elapsed - 4.0  # they took what was thought
+    assert end._may_go_on(trials(2)) and end._planned == pytest.approx(8.0)
+    end.clock.started -= 4.0 * SIDE_BY_SIDE + 1e-3
+    end._began, end._planned = end.clock.elapsed - 4.0, 4.0
+    assert not end._may_go_on(trials(2))
 
 
 def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Time) -> None:

@@ -140,9 +140,9 @@ def account(
 
     Examples
     --------
-    >>> from benchmarks.overhead.share import account
-    >>> seconds = {"main": {"search": 0.0, "search: waits for workers": 8.0, "plan": 1.0, "refit: library": 1.0},
-    ...            "worker": {"nothing to do": 1.0, "library": 7.0}}
+    >>> from benchmarks.overhead.share import WAITS, account
+    >>> seconds = {"main": {"search": 0.0, "search: waits for workers": 8.0, "plan": 1.0, WAITS: 1.0},
+    ...            "worker": {"nothing to do": 1.0, "library": 7.0}, "pool": {"refit: library": 1.0}}
     >>> account(seconds, 10.0, lanes=1, refit_threads=1)[0]
     Counter({'library': 8.0, 'plan': 1.0, 'nothing to do': 1.0})
     """
