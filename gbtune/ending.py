@@ -138,7 +138,8 @@ class Ending:
         one that is slow costs more than its own time. After the first ones, `fit_members` fits as many again or none.
         """
         count, seconds = 1, self._alone(self.members[0])
-        each = [slower * self._refit_seconds(trial, 1) for trial in self.members]
+        threads = self._all_threads if self.workers == 1 else 1
+        each = [slower * self._refit_seconds(trial, threads) for trial in self.members]
         first = list(itertools.accumulate(each[: self.workers], max))
         fitting = sum(together <= limit for together in first)
         if fitting > 1:

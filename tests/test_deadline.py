@@ -230,6 +230,9 @@ def test_no_more_boosters_grow_side_by_side_than_the_memory_allows_for(time: Tim
     end.workers = 2
     end.note(ABOUT, trials(4))
     assert end.clock.reserved == pytest.approx(2 * 4.0 * SIDE_BY_SIDE + 400 * LOOK_SHARE)
+    end.workers = 1
+    end.note(ABOUT, trials(4))
+    assert end.clock.reserved == pytest.approx(4 * 4.0 + 400 * LOOK_SHARE), "one after the other"
 
 
 @pytest.mark.parametrize(("timeout", "n_jobs", "count", "members"), [(20.0, 2, 6, 2), (60.0, 2, 6, 4), (20.0, 8, 6, 6)])
