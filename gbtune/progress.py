@@ -30,8 +30,8 @@ class Progress:
         one, shows counts only.
     timeout : float, optional
         Seconds planned.
-    done : int, default 0
-        Trials that earlier runs of the study finished.
+    done, pruned, failed : int, default 0
+        Trials that earlier runs of the study finished, and those among them that were pruned or failed.
     metric : str, default ""
         Name of the metric, shown before the best score.
     direction : {"minimize", "maximize"}, default "minimize"
@@ -59,6 +59,8 @@ class Progress:
         total: int | None = None,
         timeout: float | None = None,
         done: int = 0,
+        pruned: int = 0,
+        failed: int = 0,
         metric: str = "",
         direction: Direction = "minimize",
     ) -> None:
@@ -68,7 +70,7 @@ class Progress:
         self.total, self.timeout = total, timeout
         self.metric, self.direction = metric, direction
         self._bar: Any = None
-        self._done, self._pruned, self._failed = done, 0, 0
+        self._done, self._pruned, self._failed = done, pruned, failed
         self._lock = threading.Lock()
         self._start = 0.0
 

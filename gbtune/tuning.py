@@ -265,13 +265,17 @@ class Tuning:
     # -- trials ---------------------------------------------------------------------------------------------
 
     def _search(self, record: StudyRecord) -> None:
-        budget, best_so_far = self.budget, best_record(record, read_records(self.study)[1])
+        budget, earlier = self.budget, read_records(self.study)[1]
+        best_so_far = best_record(record, earlier)
+        ended = [trial.state for trial in earlier if not is_cut(trial)]
         points = self._points(record)
         progress = Progress(
             self.progress,
             total=self._total_trials(points),
             timeout=budget.timeout,
             done=self._filled_slots(),
+            pruned=ended.count("pruned"),
+            failed=ended.count("failed"),
             metric=record.metric,
             direction=record.direction,
         )

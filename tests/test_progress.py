@@ -39,6 +39,13 @@ def test_the_bar_shows_trials_best_score_pruned_and_failed_on_stderr_alone(capfd
     assert last_state(err).endswith("lowest log_loss 0.40000, 1 pruned, 1 failed")
 
 
+def test_a_study_that_goes_on_counts_what_was_pruned_before(capfd):
+    with Progress(True, total=9, done=5, pruned=2, failed=1) as progress:
+        progress.update(PRUNED, None)
+    state = last_state(capfd.readouterr().err)
+    assert "6/9 trials" in state and state.endswith("3 pruned, 1 failed")
+
+
 def test_a_metric_to_be_maximised_shows_its_highest_score(capfd):
     with Progress(True, total=1, metric="roc_auc", direction="maximize") as progress:
         progress.update(COMPLETE, 0.9)
