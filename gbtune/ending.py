@@ -310,7 +310,7 @@ class Ending:
                     study, state, model=bundle, register=self.register, promote=self.promote, facts=facts
                 )
                 return self.tracker.study_finished(outcome)
-        except Exception as error:
+        except Exception as error:  # of any tracker, or of a report: it costs no model
             problem = f"The end of the study was not tracked ({type(error).__name__}: {error})."
             warnings.warn(problem, GbtuneWarning, stacklevel=2)
             return Receipt(problems=(problem,))

@@ -20,7 +20,7 @@ from gbtune.errors import InvalidArgument, WorkerDied
 from gbtune.evaluation import Evaluator, Schedule
 from gbtune.families.base import check_params
 from gbtune.json_record import filled
-from gbtune.planning import LEAST_RANGE
+from gbtune.planning import LEAST_RANGE, learning_rates
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, Folds, StudyRecord, TrialRecord
 from gbtune.rounds import Rounds
@@ -236,18 +236,18 @@ class Objective:
         if lowest_learning_rate is not None:
             self.learn_faster(lowest_learning_rate)
 
-    def learn_faster(self, lowest_learning_rate: float) -> bool:
-        """Set a floor on the learning rate of coming trials, if it is above that of the space; return whether it is."""
-        rate = self.space.distributions(rounds=False).get("learning_rate")
-        if not isinstance(rate, optuna.distributions.FloatDistribution):
-            return False
+    def learn_faster(self, lowest_learning_rate: float) -> float | None:
+        """Set a floor on the learning rate of coming trials and return it; None where the space is above it already."""
+        rate = learning_rates(self.space)
+        if rate is None:
+            return None
         low = min(lowest_learning_rate, rate.high / LEAST_RANGE)
         if rate.step is not None:
             low = rate.low + math.ceil((low - rate.low) / rate.step) * rate.step
         if low <= rate.low:
-            return False
+            return None
         self.space = self.space.override(learning_rate=(low, rate.high))
-        return True
+        return float(low)
 
     # -- one trial ------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
-from gbtune.planning import Plan, learning_rates, make_plan, raised_rate
+from gbtune.planning import Plan, make_plan, raised_rate
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
@@ -327,10 +327,7 @@ class Tuning:
         if floor is None or baseline is None or self._in_generations or trial.state != "complete":
             return None
         rate = raised_rate(trial, baseline, self.plan.rounds.cap, self.objective.metric)
-        if rate is None or not self.objective.learn_faster(rate):
-            return None
-        left = learning_rates(self.objective.space)
-        return None if left is None else left.low
+        return None if rate is None else self.objective.learn_faster(rate)
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

@@ -141,7 +141,7 @@ def server(folder: Path) -> Iterator[str]:
                     break
                 if process.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"the server did not start: see {folder}/server.log")
-                time.sleep(0.2)
+                time.sleep(0.2)  # nothing tells that a server answers but asking it
             yield f"http://127.0.0.1:{port}"
         finally:
             with contextlib.suppress(ProcessLookupError):

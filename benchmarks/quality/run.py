@@ -181,7 +181,7 @@ class Bench:
                     if waited > (limit if clock else START_LIMIT):
                         what = "fitting" if clock else "importing"
                         return {"error": f"killed after {waited:.0f} s of {what}", "seconds": waited, "killed": True}
-                    time.sleep(0.1)
+                    time.sleep(0.1)  # its limit depends on a file that appears while it runs
             finally:
                 kill_group(process)
         if (home / worker.OUTCOME).exists():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import lightgbm  # noqa: F401  (gbtune imports the libraries when they are first used: all peers' clocks start after that)
-import optuna  # noqa: F401
+import optuna  # noqa: F401  (likewise)
 import pandas as pd
 import sklearn.model_selection
-import xgboost  # noqa: F401
+import xgboost  # noqa: F401  (likewise)
 from numpy.typing import NDArray
 
 import gbtune

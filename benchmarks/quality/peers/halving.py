@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 from numpy.typing import NDArray
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  (the next import needs it)
 from sklearn.model_selection import HalvingRandomSearchCV, ParameterSampler
 
 from benchmarks.quality.peers.estimators import HAND_WRITTEN, as_model, estimator
