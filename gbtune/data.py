@@ -133,7 +133,7 @@ class Dataset:
             raise InvalidData("X must have at least 2 rows to train on one and validate on another; it has 1.")
         encoder, encoded = fit_encode(table)
         values, found_task, classes, note = _read_target(target, task)
-        notes = (note, *_like_identifiers(encoder, n_rows), *_without_values(encoded))
+        notes = (note, *_like_identifiers(encoder, n_rows), *_without_values(encoder))
         return cls(
             X=encoded,
             y=values,
@@ -403,11 +403,8 @@ def _like_identifiers(encoder: Encoder, n_rows: int) -> Sequence[str]:
     )
 
 
-def _without_values(X: Encoded) -> Sequence[str]:
-    if not isinstance(X, pd.DataFrame):
-        return ()
-    # The first value spares most columns the look at all the others.
-    names = [name for name, column in X.items() if pd.isna(column.iloc[0]) and column.isna().all()]
+def _without_values(encoder: Encoder) -> Sequence[str]:
+    names = [column.name for column in encoder.columns if column.all_missing]
     if not names:
         return ()
     return (f"Has no value in any row: {', '.join(map(repr, names))}. No model can use such a column.",)
