@@ -38,6 +38,8 @@ ENSEMBLE_SHARE = 0.1
 """Of the time, at most, that is kept for fitting further models than the best one's."""
 LEAST_SHARE = 0.5
 """Of its rounds a model is always fitted with, however late it is."""
+NEARLY_DONE = 0.01
+"""Of the time: a refit that needs less than so much for the rest of its rounds is not cut."""
 SIDE_BY_SIDE = 1.2
 """So many times longer boosters may take when others grow beside them."""
 
@@ -93,6 +95,8 @@ class Ending:
         """Of each booster that is fitted on all rows."""
         self._began = 0.0
         """When fitting did."""
+        self._batch_began = 0.0
+        """When those did that are being fitted."""
         self._planned: float | None = None
         """Seconds that were expected for what is fitted so far; None: nothing is yet."""
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
@@ -215,6 +219,7 @@ class Ending:
         side_by_side = 1 if self.clock.interrupt.is_set() else min(self.workers, count)
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
+        self._batch_began = self._began
         model, self.members = fit_members(
             self.objective,
             chosen,
@@ -250,6 +255,7 @@ class Ending:
         """Whether these may be fitted, too, side by side: by what the ones before have really taken."""
         if self.clock.interrupt.is_set():
             return False
+        self._batch_began = self.clock.elapsed
         planned = max(self._refit_seconds(trial, self._threads) for trial in trials)
         if self._planned is None:  # how many come first was decided by the time that there is
             self._planned = planned
@@ -261,13 +267,17 @@ class Ending:
         return True
 
     def _is_enough(self, position: int, grown: int) -> bool:
-        """Whether a refit that takes longer than thought is cut: after the time, with at least half of its rounds."""
-        timeout = self.clock.timeout
-        least = LEAST_SHARE * self.members[position].rounds
-        late = timeout is not None and self.clock.elapsed > timeout and grown >= least
-        if late:
-            self._cut[position] = grown
-        return late
+        """Whether a refit that takes longer than thought is cut: after the time, with at least half of its rounds.
+
+        Not for the last instant, which is all that a small model takes when the search ends that late.
+        """
+        timeout, elapsed, rounds = self.clock.timeout, self.clock.elapsed, self.members[position].rounds
+        if timeout is None or elapsed <= timeout or grown < LEAST_SHARE * rounds:
+            return False
+        if (rounds - grown) * (elapsed - self._batch_began) / grown < NEARLY_DONE * timeout:
+            return False
+        self._cut[position] = grown
+        return True
 
     def _fitted_with(self, position: int) -> dict[str, Any]:
         """Return what a member was really fitted with: its recipe must give the same model again."""

@@ -345,6 +345,18 @@ def test_a_refit_that_takes_longer_than_thought_ends_with_the_time(time: Time) -
     assert family.fitted == [75] and time.now == pytest.approx(100.1), "a round later"
 
 
+def test_a_small_model_is_not_cut_because_the_search_ended_an_instant_late(time: Time) -> None:
+    family = SlowFamily(time, 1e-4)
+    assert fitted(time, timeout=100.0, begins=100.2, family=family) == [0]
+    assert family.fitted == [100] and time.now == pytest.approx(100.21)
+
+
+def test_the_last_rounds_of_a_late_model_are_grown_where_they_take_an_instant(time: Time) -> None:
+    family = SlowFamily(time, 0.0195)  # after half of a hundred rounds 0.975 s are left, of a hundred
+    assert fitted(time, timeout=100.0, begins=120.0, family=family) == [0]
+    assert family.fitted == [100] and time.now == pytest.approx(121.95)
+
+
 def test_a_family_that_cannot_be_stopped_is_not_asked_to(time: Time) -> None:
     family = SlowFamily(time, 0.04, alone=5.0)
     family.capabilities = dataclasses.replace(family.capabilities, stoppable=False)  # type: ignore[misc]
