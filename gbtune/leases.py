@@ -116,7 +116,12 @@ def same_machine(lease: dict[str, Any]) -> bool:
 
 
 def _identity() -> dict[str, Any]:
-    return {"machine": _machine(), "process": os.getpid(), "started": _started(os.getpid())}
+    return {**_identity_of(os.getpid())}
+
+
+@functools.lru_cache(maxsize=1)  # another one after a fork
+def _identity_of(process: int) -> dict[str, Any]:
+    return {"machine": _machine(), "process": process, "started": _started(process)}
 
 
 @functools.cache

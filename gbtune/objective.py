@@ -26,7 +26,7 @@ from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, Folds, Stu
 from gbtune.rounds import Rounds
 from gbtune.row_sample import on_sample
 from gbtune.seeds import fresh_study_seed
-from gbtune.slots import SLOT_KEY, should_prune
+from gbtune.slots import SLOT_KEY, should_prune, text_of
 from gbtune.spaces import SearchSpace
 from gbtune.spaces.fragments import refuse_fragment
 from gbtune.storage import writing
@@ -271,7 +271,8 @@ class Objective:
     def propose(self, trial: optuna.Trial) -> Proposal:
         """Ask the trial for its parameters."""
         params = self.space.suggest(trial, rounds=False)
-        attributes, sampled = trial.user_attrs, tuple(trial.params)
+        seen = trial._cached_frozen_trial  # trial.params and trial.user_attrs would copy all that is in them
+        attributes, sampled = seen.user_attrs, tuple(seen.params)
         kind = attributes.get(KIND_KEY, "sampled")
         if kind == BASELINE:  # the trial's own parameters are the nearest point of the space, for the sampler
             params, sampled = dict(self.family.default_params), ()
@@ -285,11 +286,13 @@ class Objective:
         """Take note of a trial that was evaluated earlier, or by another process: it is not trained again."""
         if record.score is None and record.reason not in ("race", "pruner"):
             return
-        fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(CVResult)}
+        key = self._key(study, record.kind, record.params)
+        if key in self._claims:  # it was evaluated here
+            return
         claim = Claim(record.number)
-        claim.result.set_result(CVResult(**fields))
+        claim.result.set_result(CVResult(**{f.name: getattr(record, f.name) for f in dataclasses.fields(CVResult)}))
         with self._lock:
-            self._claims.setdefault(self._key(study, record.kind, record.params), claim)
+            self._claims.setdefault(key, claim)
 
     def evaluate(self, trial: optuna.Trial, proposal: Proposal) -> float:
         """Evaluate a proposal of `trial` and write its record.
@@ -319,7 +322,7 @@ class Objective:
         outcome.update(state="complete" if result.state == "complete" else "pruned", reason=reason)
         if not proposal.owns:
             outcome.update(duplicate_of=proposal.claim.number, seconds={}, rounds_grown=())
-        _write(trial, dataclasses.replace(record, **outcome, ended_at=_now()).to_json())
+        _write(trial, text_of(dataclasses.replace(record, **outcome, ended_at=_now())))
         if result.score is None:
             raise optuna.TrialPruned(f"stopped by the {reason} after {len(result.fold_scores)} folds")
         return result.score

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-from collections import ChainMap
+from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
@@ -23,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gbtune.pruners import protocol_of
 from gbtune.records import TRIAL_KEY, TrialRecord
 from gbtune.seeds import seed as derive_seed
+from gbtune.settled import Settled
 from gbtune.views import StudyView
 
 SLOT_KEY = "gbtune:slot"
@@ -35,6 +35,9 @@ FIRST_GENERATION, GENERATION = 4, 8
 CUT = ("interrupt", "deadline", "failure", "killed")
 """Why a trial ended through no fault of its configuration: its slot is free again."""
 _ASKED_AT_MOST = 64
+_LATEST_AT_MOST = 64
+_LATEST: OrderedDict[str, TrialRecord] = OrderedDict()
+"""By their text, which takes a while to read: the runner looks at a record several times in a row."""
 
 
 def slot_of(trial: FrozenTrial) -> int:
@@ -70,13 +73,24 @@ def generation_end(slot: int, pruner: optuna.pruners.BasePruner) -> int:
 def record_of(trial: FrozenTrial) -> TrialRecord | None:
     """Return the record in a trial; None if there is none."""
     text = trial.user_attrs.get(TRIAL_KEY)
-    return None if text is None else _parsed(text)
+    if text is None:
+        return None
+    known = _LATEST.get(text)
+    return _remember(text, TrialRecord.from_json(text)) if known is None else known
 
 
-@functools.lru_cache(maxsize=64)
-def _parsed(text: str) -> TrialRecord:
-    """Return a record. The runner looks at one several times in a row, and its curves take a while to read."""
-    return TrialRecord.from_json(text)
+def text_of(record: TrialRecord) -> str:
+    """Return a record as it is stored; `record_of` then need not read it again."""
+    text = record.to_json()
+    _remember(text, record)
+    return text
+
+
+def _remember(text: str, record: TrialRecord) -> TrialRecord:
+    _LATEST[text] = record
+    if len(_LATEST) > _LATEST_AT_MOST:
+        _LATEST.popitem(last=False)
+    return record
 
 
 def is_cut(record: TrialRecord) -> bool:
@@ -220,17 +234,35 @@ def in_slot_order(
     # Numbers and slots part at the first interruption, for good.
     if trial.number == slot and not any(other.state.is_finished() for other in trials[start:slot]):
         return study, trial
-    by_slot = {slot_of(other): other for other in trials if slot_of(other) <= slot}  # the newest trial of each
-    by_slot[slot] = trial
-    return StudyView(study, [_as_of(by_slot[s], s, start) for s in sorted(by_slot)]), _as_of(trial, slot, start)
+    settled, later = _SETTLED.of(study)
+    by_slot = {**settled, **_by_slot(later), slot: trial}
+    shown = [_as_of(by_slot[s], s, start) for s in sorted(by_slot) if s <= slot]
+    return StudyView(study, shown), _as_of(trial, slot, start)
+
+
+def _by_slot(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Return trials by their slots, which are their numbers then; the newest one of each slot."""
+    return {slot: _numbered(trial, slot) for trial in trials for slot in [slot_of(trial)]}
+
+
+def _numbered(trial: FrozenTrial, slot: int) -> FrozenTrial:
+    if trial.number == slot:
+        return trial
+    seen = copy.copy(trial)
+    seen.number = slot
+    return seen
 
 
 def _as_of(trial: FrozenTrial, slot: int, start: int) -> FrozenTrial:
-    seen = copy.copy(trial)
-    seen.number = slot
+    seen = _numbered(trial, slot)
     if slot >= start and seen.state.is_finished():  # told before its generation was: not known yet
+        seen = copy.copy(seen)
         seen.state, seen.values, seen.datetime_complete = TrialState.RUNNING, None, None
     return seen
+
+
+# The same objects after every fold of every trial: pruners know again what they have read.
+_SETTLED = Settled[dict[int, FrozenTrial]]({}, lambda known, trials: {**known, **_by_slot(trials)})
 
 
 def should_prune(trial: optuna.Trial) -> bool:

@@ -142,6 +142,7 @@ def study(sampler: str, sizes: list[int], storage: str = "") -> dict[str, Any]:
     from gbtune.runner import Runner
 
     phases, seen = Phases(clock=time.thread_time), list[tuple[float, Counter[str]]]()
+    phases.calibrate()
     grown = [0]
     pass_on = phases.timed(Runner._pass_on, REST)
 

@@ -32,6 +32,17 @@ def test_each_second_belongs_to_one_phase_of_one_thread() -> None:
     assert len(phases.seconds()) == 2 and phases.total()["library"] == 2.0
 
 
+def test_what_the_counting_costs_is_taken_off() -> None:
+    clock = iter(range(1000))
+    phases = Phases(clock=lambda: float(next(clock)))
+    phases.calibrate(calls=10)
+    inner = phases.timed(lambda: None, "inner")
+    phases.timed(lambda: [inner() for _ in range(10)], "outer")()
+    assert phases.calls() == {"outer": 1, "inner": 10}
+    (seconds,) = phases.seconds().values()
+    assert seconds == pytest.approx({"outer": -1.0, "inner": 0.0}), "the outer one is in no other"
+
+
 def test_a_place_that_is_gone_is_an_error_and_what_is_watched_is_left_as_it_was() -> None:
     before = vars(XGBoostPrepared)["train_fold"]
     with (
