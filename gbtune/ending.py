@@ -220,7 +220,7 @@ class Ending:
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
         self._batch_began = self._began
-        model, self.members = fit_members(
+        model, fitted = fit_members(
             self.objective,
             chosen,
             threads=self._threads,
@@ -228,8 +228,18 @@ class Ending:
             may_go_on=self._may_go_on,
             enough=self._is_enough,
         )
-        for position, trial in enumerate(self.members):
-            if position in self._cut:
+        self.members = chosen[: len(fitted)]
+        for position, (trial, kept) in enumerate(zip(chosen, fitted, strict=False)):
+            if kept.rounds < trial.rounds:
+                self._cut[position] = kept.rounds
+                warnings.warn(
+                    f"Fitted on all rows, trial {trial.number}'s model came apart: it knew rows that it had learned "
+                    f"from less well than the frequencies of the classes do. It keeps {kept.rounds} of its "
+                    f"{trial.rounds} rounds. Raise the lower end of reg_lambda in the search space.",
+                    GbtuneWarning,
+                    stacklevel=2,
+                )
+            elif position in self._cut:
                 warnings.warn(
                     f"timeout={self.clock.timeout:g} s was over before trial {trial.number} was fitted on all rows: "
                     f"its model has {self._cut[position]} of {trial.rounds} rounds. Raise timeout, or fit it "

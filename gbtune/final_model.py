@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import numbers
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
+
 from gbtune import ensemble
+from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.facts import ranked
+from gbtune.families import ModelFamily
+from gbtune.metrics import metric_named
 from gbtune.objective import BASELINE, ROUNDS, Objective
 from gbtune.records import StudyRecord, TrialRecord
 from gbtune.seeds import seed as derive_seed
@@ -23,6 +30,9 @@ ENOUGH = 5
 
 LEAST_GAIN = 0.8
 """Of the best trial's gain over the baseline a member keeps so much."""
+
+ROWS_TO_LOOK_AT, PREFIXES = 500, 12
+"""Whether a classifier has come apart is seen on so many rows, and which rounds it keeps among so many."""
 
 
 def checked_ensemble(ensemble: object) -> int | None:
@@ -121,35 +131,81 @@ def fit_members(
     model : estimator
         The library's own for one trial, otherwise what `gbtune.ensemble.average` makes.
     trials : list of TrialRecord
-        Those it was fitted with. One, if the family's estimators are none of scikit-learn's kind.
+        Those it was fitted with, with the rounds that `sound_rounds` left. One, if the family's estimators are none of
+        scikit-learn's kind.
     """
 
-    def fit(position: int) -> Any:
-        return objective.family.fit(
+    def fit(position: int) -> tuple[Any, TrialRecord]:
+        trial = trials[position]
+        whole = objective.family.fit(
             objective.data,
-            booster_params(trials[position]),
-            trials[position].rounds,
+            booster_params(trial),
+            trial.rounds,
             member_seed(objective.study_seed, position),
             loss=objective.evaluator.loss,
             threads=threads,
             prepared=objective.evaluator.prepared,
             **({"enough": functools.partial(enough, position)} if stoppable else {}),
         )
+        sound, rounds = sound_rounds(objective.family, whole, objective.data, trial.rounds)
+        return sound, dataclasses.replace(trial, rounds=rounds)
 
     stoppable = objective.family.capabilities.stoppable
-    fitted: list[Any] = []
+    fitted: list[tuple[Any, TrialRecord]] = []
     with ThreadPoolExecutor(workers) as pool:
         while len(fitted) < len(trials):
             positions = range(len(fitted), min(len(trials), len(fitted) + workers))
             if not may_go_on([trials[position] for position in positions]):
                 break
             fitted += pool.map(fit, positions)
-            if not ensemble.can_be_averaged(fitted[0]):
+            if not ensemble.can_be_averaged(fitted[0][0]):
                 fitted = fitted[:1]
                 break
     fitted = fitted or [fit(0)]
-    data = objective.data
-    return ensemble.average(fitted, data.y, classify=bool(data.n_classes)), list(trials[: len(fitted)])
+    data, models = objective.data, [model for model, _ in fitted]
+    return ensemble.average(models, data.y, classify=bool(data.n_classes)), [trial for _, trial in fitted]
+
+
+def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
+    """Return a classifier without the rounds in which it came apart, and how many it keeps.
+
+    It has come apart if it knows rows that it has learned from less well than the frequencies of the classes do. In a
+    leaf with next to no rows of a class nothing but a penalty bounds the value: with many uneven classes a LightGBM
+    that did well on a fold may grow without bound on all rows (docs/performance.md, "The final model").
+
+    Parameters
+    ----------
+    family : ModelFamily
+        Of the model.
+    model : estimator
+        Fitted on `data`. Others than classifiers are returned as they are: a squared error cannot grow.
+    data : Dataset
+        What it was fitted on.
+    rounds : int
+        That it has.
+    """
+    if not data.n_classes:
+        return model, rounds
+    rows = np.unique(np.linspace(0, data.n_rows - 1, ROWS_TO_LOOK_AT).astype(np.intp))
+    X, y = data.X[rows] if sp.issparse(data.X) else data.X.iloc[rows], data.y[rows]
+    weight = None if data.sample_weight is None else data.sample_weight[rows]
+    if weight is not None and not weight.any():
+        return model, rounds
+    metric = metric_named("log_loss")
+
+    def loss(probability: Any) -> float:
+        values = np.clip(np.nan_to_num(np.asarray(probability, dtype=np.float64)), 1e-15, 1)
+        return metric.score(y, values[:, 1] if data.n_classes == 2 else values, weight)
+
+    frequencies = np.bincount(data.y, weights=data.sample_weight, minlength=data.n_classes) / len(data.y)
+    best, kept, lowest = model, rounds, loss(model.predict_proba(X))
+    if lowest <= loss(np.tile(frequencies / frequencies.sum(), (len(rows), 1))):
+        return model, rounds
+    for prefix in np.unique(np.geomspace(1, rounds, PREFIXES + 1).astype(int))[:-1].tolist():
+        shorter = family.first_rounds(model, prefix)
+        if shorter is not None and (found := loss(shorter.predict_proba(X))) < lowest:
+            best, kept, lowest = shorter, prefix, found
+    return best, kept
 
 
 def booster_params(record: TrialRecord) -> dict[str, Any]:

@@ -11,15 +11,27 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_diabetes, load_digits
 from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.metrics import log_loss
 
 import gbtune
 from gbtune import ensemble, families
 from gbtune.comparison import compare
+from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.evaluation import Evaluator
 from gbtune.facts import read_records
-from gbtune.final_model import DEFAULT_MEMBERS, ENOUGH, LEAST_GAIN, booster_params, checked_ensemble, member_seed
+from gbtune.final_model import (
+    DEFAULT_MEMBERS,
+    ENOUGH,
+    LEAST_GAIN,
+    booster_params,
+    checked_ensemble,
+    fit_members,
+    member_seed,
+    sound_rounds,
+)
 from gbtune.metrics import metric_named
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
@@ -38,6 +50,7 @@ from tests.quick import quick_space
 from tests.stub import SPACE
 
 Frame = tuple[pd.DataFrame, pd.Series]
+LOSSES = {"regression": "squared_error", "binary": "log_loss_binary", "multiclass": "log_loss_multiclass"}
 
 
 def tuned(X: Any, y: Any, family: Any, **how: Any) -> TuningResult:
@@ -244,3 +257,65 @@ def test_means_are_compared_as_means(diabetes: Frame) -> None:
     assert found.champion_scores != found.challenger_scores
     assert compare(mean, mean, X, y).same
     assert not compare(mean, single, X, y, cv=3).same
+
+
+# -- models that come apart -----------------------------------------------------------------------------------
+
+
+def many_uneven_classes() -> Dataset:
+    """Digits, of which every third one has a class of its own kind: fifty classes, some with five rows."""
+    X, y = load_digits(return_X_y=True, as_frame=True)
+    place = np.arange(len(y))
+    return Dataset.from_arrays(X, np.where(place % 3 == 0, y + 10 * (place % 5), y), task="multiclass")
+
+
+def loss_of(model: Any, data: Dataset) -> float:
+    return log_loss(data.y, model.predict_proba(data.X).astype(float), labels=range(data.n_classes))
+
+
+def test_a_classifier_that_came_apart_keeps_the_rounds_before(tmp_path: Path) -> None:
+    data, family = many_uneven_classes(), families.get("lightgbm")
+    model = family.fit(data, {"learning_rate": 0.3, "reg_lambda": 0.0}, 30, 0, loss="log_loss_multiclass")
+    assert loss_of(model, data) > np.log(data.n_classes), "LightGBM's own zero lets leaf values grow without bound"
+    sound, rounds = sound_rounds(family, model, data, 30)
+    assert rounds < 30 and loss_of(sound, data) < 3 < np.log(data.n_classes)
+    family.save(sound, tmp_path / "model")
+    assert np.array_equal(
+        family.load(tmp_path / "model", "multiclass").predict_proba(data.X), sound.predict_proba(data.X)
+    )
+
+
+def test_a_sound_classifier_is_left_as_it_is(family_name: str) -> None:
+    data, family = many_uneven_classes(), families.get(family_name)
+    model = family.fit(data, {"learning_rate": 0.1, "reg_lambda": 1.0}, 5, 0, loss="log_loss_multiclass")
+    assert sound_rounds(family, model, data, 5) == (model, 5)
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_the_first_rounds_of_a_model_are_the_model_of_so_many_rounds(family_name: str, task: str) -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    data = Dataset.from_arrays(X, {"regression": y, "binary": y > 150, "multiclass": y // 100}[task], task=task)
+    family, loss = families.get(family_name), LOSSES[task]
+    whole, short = (family.fit(data, {"learning_rate": 0.2}, rounds, 0, loss=loss) for rounds in (12, 5))
+    first = family.first_rounds(whole, 5)
+    predict = "predict" if task == "regression" else "predict_proba"
+    assert np.array_equal(getattr(first, predict)(data.X), getattr(short, predict)(data.X))
+    assert first.get_params()["n_estimators"] == 5 and whole.get_params()["n_estimators"] == 12
+
+
+def test_a_members_record_has_the_rounds_that_its_model_keeps() -> None:
+    data = many_uneven_classes()
+    objective = gbtune.Objective("lightgbm", data.X, data.y, task="multiclass", cv=2)
+    record = TrialRecord(3, "complete", {"learning_rate": 0.3, "reg_lambda": 0.0}, score=1.0, rounds=30)
+    model, (kept,) = fit_members(objective, [record], threads=2, workers=1)
+    assert kept.number == 3 and kept.rounds == model.n_estimators < 30 and loss_of(model, data) < 3
+
+
+def test_a_study_says_which_model_came_apart(cancer_means: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apart(family: Any, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
+        return family.first_rounds(model, 2), 2
+
+    monkeypatch.setattr("gbtune.final_model.sound_rounds", apart)
+    with pytest.warns(gbtune.GbtuneWarning, match=r"trial \d+'s model came apart.* It keeps 2 of its \d+ rounds"):
+        result = tuned(*cancer_means, "lightgbm", n_trials=2, ensemble=1)
+    assert result.model.n_estimators == 2

@@ -207,6 +207,13 @@ class ModelFamily(abc.ABC):
         given to a family that is `Capabilities.stoppable`, and ends the training early.
         """
 
+    def first_rounds(self, estimator: Any, rounds: int) -> Any:
+        """Return a fitted estimator that has the first so many rounds alone; None where the library has no way to.
+
+        It predicts what `fit` with so many rounds gives. Asked for where a model came apart in its later rounds.
+        """
+        return None
+
     @abc.abstractmethod
     def save(self, estimator: Any, path: Path) -> None:
         """Write a fitted estimator to one native file."""

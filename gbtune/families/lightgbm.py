@@ -140,6 +140,12 @@ class LightGBMFamily(ModelFamily):
         )
         return _fitted(estimator, booster, data.n_classes)
 
+    def first_rounds(self, estimator: Any, rounds: int) -> Any:
+        """Return an estimator of the first rounds; see `ModelFamily.first_rounds`."""
+        booster = _lightgbm().Booster(model_str=estimator.booster_.model_to_string(num_iteration=rounds))
+        shorter = type(estimator)(**{**estimator.get_params(), "n_estimators": rounds})
+        return _fitted(shorter, booster, getattr(estimator, "_n_classes", None) or 0)
+
     def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments of ``LGBMClassifier`` and of its ``fit``; see `ModelFamily.estimator_arguments`.
 

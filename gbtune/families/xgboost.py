@@ -138,6 +138,12 @@ class XGBoostFamily(ModelFamily):
         estimator.load_model(bytearray(booster.save_raw("ubj")))
         return estimator
 
+    def first_rounds(self, estimator: Any, rounds: int) -> Any:
+        """Return an estimator of the first rounds; see `ModelFamily.first_rounds`."""
+        shorter = type(estimator)(**{**estimator.get_params(), "n_estimators": rounds})
+        shorter.load_model(bytearray(estimator.get_booster()[:rounds].save_raw("ubj")))
+        return shorter
+
     def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments of ``XGBClassifier`` and of its ``fit``; see `ModelFamily.estimator_arguments`.
 
