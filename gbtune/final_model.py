@@ -17,7 +17,6 @@ from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.facts import ranked
 from gbtune.families import ModelFamily
-from gbtune.metrics import metric_named
 from gbtune.objective import BASELINE, ROUNDS, Objective
 from gbtune.records import StudyRecord, TrialRecord
 from gbtune.seeds import seed as derive_seed
@@ -31,8 +30,10 @@ ENOUGH = 5
 LEAST_GAIN = 0.8
 """Of the best trial's gain over the baseline a member keeps so much."""
 
-ROWS_TO_LOOK_AT, PREFIXES = 500, 12
+ROWS_TO_LOOK_AT, PREFIXES = 100, 12
 """Whether a classifier has come apart is seen on so many rows, and which rounds it keeps among so many."""
+FAR = 1.5
+"""So many times the loss of the classes' frequencies: a model of a few rounds may be a little above it on some rows."""
 
 
 def checked_ensemble(ensemble: object) -> int | None:
@@ -167,10 +168,10 @@ def fit_members(
 
 
 def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
-    """Return a classifier without the rounds in which it came apart, and how many it keeps.
+    """Return a model of several classes without the rounds in which it came apart, and how many it keeps.
 
-    It has come apart if it knows rows that it has learned from less well than the frequencies of the classes do. In a
-    leaf with next to no rows of a class nothing but a penalty bounds the value: with many uneven classes a LightGBM
+    It has come apart if it knows rows that it has learned from far less well than the frequencies of the classes do. In
+    a leaf with next to no rows of a class nothing but a penalty bounds the value: with many uneven classes a LightGBM
     that did well on a fold may grow without bound on all rows (docs/performance.md, "The final model").
 
     Parameters
@@ -178,28 +179,28 @@ def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) ->
     family : ModelFamily
         Of the model.
     model : estimator
-        Fitted on `data`. Others than classifiers are returned as they are: a squared error cannot grow.
+        Fitted on `data`. Others are returned as they are: a squared error cannot grow, and of two classes one may be
+        overrated on purpose (``scale_pos_weight``).
     data : Dataset
         What it was fitted on.
     rounds : int
         That it has.
     """
-    if not data.n_classes:
+    if data.n_classes <= 2:
         return model, rounds
     rows = np.unique(np.linspace(0, data.n_rows - 1, ROWS_TO_LOOK_AT).astype(np.intp))
     X, y = data.X[rows] if sp.issparse(data.X) else data.X.iloc[rows], data.y[rows]
     weight = None if data.sample_weight is None else data.sample_weight[rows]
     if weight is not None and not weight.any():
         return model, rounds
-    metric = metric_named("log_loss")
 
     def loss(probability: Any) -> float:
         values = np.clip(np.nan_to_num(np.asarray(probability, dtype=np.float64)), 1e-15, 1)
-        return metric.score(y, values[:, 1] if data.n_classes == 2 else values, weight)
+        return float(np.average(-np.log(values[np.arange(len(y)), y]), weights=weight))
 
     frequencies = np.bincount(data.y, weights=data.sample_weight, minlength=data.n_classes) / len(data.y)
     best, kept, lowest = model, rounds, loss(model.predict_proba(X))
-    if lowest <= loss(np.tile(frequencies / frequencies.sum(), (len(rows), 1))):
+    if lowest <= FAR * loss(np.tile(frequencies / frequencies.sum(), (len(rows), 1))):
         return model, rounds
     for prefix in np.unique(np.geomspace(1, rounds, PREFIXES + 1).astype(int))[:-1].tolist():
         shorter = family.first_rounds(model, prefix)
