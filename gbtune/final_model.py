@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import entropy
 
 from gbtune import ensemble
 from gbtune.data import Dataset
 from gbtune.errors import InvalidArgument
 from gbtune.facts import ranked
 from gbtune.families import ModelFamily
+from gbtune.metrics import Metric
 from gbtune.objective import BASELINE, ROUNDS, Objective
-from gbtune.records import StudyRecord, TrialRecord
+from gbtune.records import FloatArray, StudyRecord, TrialRecord
 from gbtune.seeds import seed as derive_seed
 
 DEFAULT_MEMBERS = 10
@@ -72,7 +74,7 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
     Examples
     --------
     >>> from gbtune.final_model import choose_members
-    >>> from gbtune.records import StudyRecord, TrialRecord
+    >>> from gbtune.records import FloatArray, StudyRecord, TrialRecord
     >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
     ...                     "binary", 99, 4, "5 folds", 5)
     >>> trials = [TrialRecord(i, "complete", {"max_depth": i}, score=s) for i, s in enumerate([0.30, 0.10, 0.11])]
@@ -198,15 +200,39 @@ def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) ->
         values = np.clip(np.nan_to_num(np.asarray(probability, dtype=np.float64)), 1e-15, 1)
         return float(np.average(-np.log(values[np.arange(len(y)), y]), weights=weight))
 
-    frequencies = np.bincount(data.y, weights=data.sample_weight, minlength=data.n_classes) / len(data.y)
     best, kept, lowest = model, rounds, loss(model.predict_proba(X))
-    if lowest <= FAR * loss(np.tile(frequencies / frequencies.sum(), (len(rows), 1))):
+    if lowest <= FAR * loss(np.tile(class_frequencies(data), (len(rows), 1))):
         return model, rounds
     for prefix in np.unique(np.geomspace(1, rounds, PREFIXES + 1).astype(int))[:-1].tolist():
         shorter = family.first_rounds(model, prefix)
         if shorter is not None and (found := loss(shorter.predict_proba(X))) < lowest:
             best, kept, lowest = shorter, prefix, found
     return best, kept
+
+
+def class_frequencies(data: Dataset) -> FloatArray:
+    """Return the share of each class, weighted, of shape (n_classes,)."""
+    counts = np.bincount(data.y, weights=data.sample_weight, minlength=data.n_classes)
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
+
+
+def has_come_apart(trial: TrialRecord, metric: Metric, data: Dataset) -> bool:
+    """Return whether the folds of a complete trial on several classes show what `sound_rounds` is about.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gbtune.data import Dataset
+    >>> from gbtune.final_model import has_come_apart
+    >>> from gbtune.metrics import metric_named
+    >>> from gbtune.records import TrialRecord
+    >>> data = Dataset.from_arrays(np.zeros((6, 1)), [0, 0, 1, 1, 2, 2], task="multiclass")  # a loss of log(3)
+    >>> [has_come_apart(TrialRecord(0, "complete", {}, score=s), metric_named("log_loss"), data) for s in (1.2, 33.0)]
+    [False, True]
+    """
+    if trial.score is None or data.n_classes <= 2 or metric.name != "log_loss":
+        return False
+    return trial.score > FAR * float(entropy(class_frequencies(data)))
 
 
 def booster_params(record: TrialRecord) -> dict[str, Any]:

@@ -249,6 +249,17 @@ class Objective:
         self.space = self.space.override(learning_rate=(low, rate.high))
         return float(low)
 
+    def penalize(self) -> float | None:
+        """Raise the floor on the L2 penalty of coming trials to its default and return it; None where it is as high."""
+        penalty = self.space.distributions(rounds=False).get("reg_lambda")
+        default = self.space.defaults().get("reg_lambda")
+        if default is None or not isinstance(penalty, optuna.distributions.FloatDistribution):
+            return None
+        if not penalty.low < default < penalty.high:
+            return None
+        self.space = self.space.override(reg_lambda=(float(default), penalty.high))
+        return float(default)
+
     # -- one trial ------------------------------------------------------------------------------------------
 
     def __call__(self, trial: optuna.Trial) -> float:

@@ -16,6 +16,7 @@ from gbtune.ending import Ending
 from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
+from gbtune.final_model import has_come_apart
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
@@ -298,6 +299,11 @@ class Tuning:
                         f"gbtune: learning rate at least {rate:.3g} from here: {slow}, was still improving at its last "
                         "round, and is behind the default"
                     )
+                if penalty := self._penalize(trial):
+                    progress.say(
+                        f"gbtune: reg_lambda at least {penalty:g} from here: without it the library's default came "
+                        f"apart, and is far worse than the classes' frequencies ({record.metric} {trial.score:.3g})"
+                    )
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
@@ -328,6 +334,12 @@ class Tuning:
             return None
         rate = raised_rate(trial, baseline, self.plan.rounds.cap, self.objective.metric)
         return None if rate is None else self.objective.learn_faster(rate)
+
+    def _penalize(self, trial: TrialRecord) -> float | None:
+        """Raise the floor on the L2 penalty where the default has come apart; return it if so. See `_learn_faster`."""
+        if self._in_generations or trial.kind != BASELINE:
+            return None
+        return self.objective.penalize() if has_come_apart(trial, self.objective.metric, self.objective.data) else None
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_diabetes, load_digits, load_wine
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.metrics import log_loss
 
@@ -319,3 +319,30 @@ def test_a_study_says_which_model_came_apart(cancer_means: Frame, monkeypatch: p
     with pytest.warns(gbtune.GbtuneWarning, match=r"trial \d+'s model came apart.* It keeps 2 of its \d+ rounds"):
         result = tuned(*cancer_means, "lightgbm", n_trials=2, ensemble=1)
     assert result.model.n_estimators == 2
+
+
+def test_coming_trials_get_a_penalty_where_the_librarys_default_came_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = many_uneven_classes()
+    monkeypatch.setattr("gbtune.final_model.FAR", 0.5)  # with eight rounds it is far from the worst
+    result = gbtune.tune_lgbm(data.X, data.y, task="multiclass", timeout=15, cv=0.3, n_jobs=1, tracking=False)
+    assert "gbtune: reg_lambda at least 1 from here: without it the library's default came apart" in (
+        capsys.readouterr().err
+    )
+    later = result.trials[result.trials["kind"] != "baseline"]
+    assert len(later) and (later["param_reg_lambda"] >= 1).all()
+
+
+def test_a_study_that_must_be_the_same_every_time_keeps_its_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    monkeypatch.setattr("gbtune.final_model.FAR", 0.0)
+    result = gbtune.tune_lgbm(X, y, n_trials=3, cv=2, n_jobs=1, tracking=False, progress=False)
+    assert (result.trials["param_reg_lambda"] < 1).any()
+
+
+def test_a_penalty_that_is_fixed_or_high_enough_stays(wine: Frame) -> None:
+    assert gbtune.Objective("xgboost", *wine).penalize() is None
+    objective = gbtune.Objective("lightgbm", *wine)
+    assert objective.penalize() == 1.0 and objective.penalize() is None
+    assert objective.space.distributions()["reg_lambda"].low == 1.0
