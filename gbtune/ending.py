@@ -96,7 +96,7 @@ class Ending:
         self._began = 0.0
         """When fitting did."""
         self._batch_began = 0.0
-        """When those did that are being fitted."""
+        """When fitting those began that are being fitted."""
         self._planned: float | None = None
         """Seconds that were expected for what is fitted so far; None: nothing is yet."""
         self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those

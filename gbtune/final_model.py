@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import numbers
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +31,8 @@ ENOUGH = 5
 LEAST_GAIN = 0.8
 """Of the best trial's gain over the baseline a member keeps so much."""
 
-ROWS_TO_LOOK_AT, PREFIXES = 100, 12
-"""Whether a classifier has come apart is seen on so many rows, and which rounds it keeps among so many."""
+ALARM_ROWS, JUDGE_ROWS, PREFIXES = 100, 5000, 12
+"""Of rows: to look at first, and where that alarms to judge by; rounds that are compared."""
 FAR = 1.5
 """So many times the loss of the classes' frequencies: a model of a few rounds may be a little above it on some rows."""
 
@@ -74,7 +73,7 @@ def choose_members(about: StudyRecord, records: Sequence[TrialRecord], wanted: i
     Examples
     --------
     >>> from gbtune.final_model import choose_members
-    >>> from gbtune.records import FloatArray, StudyRecord, TrialRecord
+    >>> from gbtune.records import StudyRecord, TrialRecord
     >>> about = StudyRecord("1", "demo", "xgboost", "xgboost/core", "1", {}, "log_loss", "minimize",
     ...                     "binary", 99, 4, "5 folds", 5)
     >>> trials = [TrialRecord(i, "complete", {"max_depth": i}, score=s) for i, s in enumerate([0.30, 0.10, 0.11])]
@@ -140,6 +139,15 @@ def fit_members(
 
     def fit(position: int) -> tuple[Any, TrialRecord]:
         trial = trials[position]
+        rounds = trial.rounds
+
+        def stop(grown: int) -> bool:
+            nonlocal rounds
+            stopped = enough(position, grown)
+            if stopped:
+                rounds = grown
+            return stopped
+
         whole = objective.family.fit(
             objective.data,
             booster_params(trial),
@@ -148,10 +156,10 @@ def fit_members(
             loss=objective.evaluator.loss,
             threads=threads,
             prepared=objective.evaluator.prepared,
-            **({"enough": functools.partial(enough, position)} if stoppable else {}),
+            **({"enough": stop} if stoppable else {}),
         )
-        sound, rounds = sound_rounds(objective.family, whole, objective.data, trial.rounds)
-        return sound, dataclasses.replace(trial, rounds=rounds)
+        sound, kept = sound_rounds(objective.family, whole, objective.data, rounds)
+        return sound, trial if kept == rounds else dataclasses.replace(trial, rounds=kept)
 
     stoppable = objective.family.capabilities.stoppable
     fitted: list[tuple[Any, TrialRecord]] = []
@@ -190,24 +198,28 @@ def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) ->
     """
     if data.n_classes <= 2:
         return model, rounds
-    rows = np.unique(np.linspace(0, data.n_rows - 1, ROWS_TO_LOOK_AT).astype(np.intp))
-    X, y = data.X[rows] if sp.issparse(data.X) else data.X.iloc[rows], data.y[rows]
-    weight = None if data.sample_weight is None else data.sample_weight[rows]
-    if weight is not None and not weight.any():
+    allowed = FAR * float(entropy(class_frequencies(data)))
+    if _loss(model, data, ALARM_ROWS) <= allowed:
         return model, rounds
-
-    def loss(probability: Any) -> float:
-        values = np.clip(np.nan_to_num(np.asarray(probability, dtype=np.float64)), 1e-15, 1)
-        return float(np.average(-np.log(values[np.arange(len(y)), y]), weights=weight))
-
-    best, kept, lowest = model, rounds, loss(model.predict_proba(X))
-    if lowest <= FAR * loss(np.tile(class_frequencies(data), (len(rows), 1))):
+    best, kept, lowest = model, rounds, _loss(model, data, JUDGE_ROWS)
+    if lowest <= allowed:  # of a rare class a few rows say little
         return model, rounds
     for prefix in np.unique(np.geomspace(1, rounds, PREFIXES + 1).astype(int))[:-1].tolist():
         shorter = family.first_rounds(model, prefix)
-        if shorter is not None and (found := loss(shorter.predict_proba(X))) < lowest:
+        if shorter is not None and (found := _loss(shorter, data, JUDGE_ROWS)) < lowest:
             best, kept, lowest = shorter, prefix, found
     return best, kept
+
+
+def _loss(model: Any, data: Dataset, count: int) -> float:
+    """Return a classifier's log loss on so many of the rows, evenly spread; zero where none of them counts."""
+    rows = np.unique(np.linspace(0, data.n_rows - 1, count).astype(np.intp))
+    X, y = data.X[rows] if sp.issparse(data.X) else data.X.iloc[rows], data.y[rows]
+    weight = np.ones(len(rows)) if data.sample_weight is None else data.sample_weight[rows]
+    if not weight.any():
+        return 0.0
+    probability = np.clip(np.nan_to_num(np.asarray(model.predict_proba(X), dtype=np.float64)), 1e-15, 1)
+    return float(np.average(-np.log(probability[np.arange(len(y)), y]), weights=weight))
 
 
 def class_frequencies(data: Dataset) -> FloatArray:

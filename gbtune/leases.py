@@ -26,6 +26,8 @@ from gbtune.storage import is_in_memory
 
 OWNER_KEY = "gbtune:owner"
 LEASE_PREFIX = "gbtune:lease:"
+_OWN_START: dict[int, str] = {}
+"""When this process started, by its number: asked for several times a second."""
 LEASE_SECONDS = 120.0
 """A process on another machine that has not renewed for so long is dead."""
 RENEW_SECONDS = 20.0
@@ -116,12 +118,12 @@ def same_machine(lease: dict[str, Any]) -> bool:
 
 
 def _identity() -> dict[str, Any]:
-    return {**_identity_of(os.getpid())}
-
-
-@functools.lru_cache(maxsize=1)  # another one after a fork
-def _identity_of(process: int) -> dict[str, Any]:
-    return {"machine": _machine(), "process": process, "started": _started(process)}
+    process = os.getpid()
+    if (started := _OWN_START.get(process)) is None:  # the first time, or after a fork
+        started = _started(process)
+        if started is not None:
+            _OWN_START[process] = started
+    return {"machine": _machine(), "process": process, "started": started}
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
 
 from gbtune import families, metrics, resampling
 from gbtune.data import Dataset
@@ -241,24 +242,26 @@ class Objective:
         rate = learning_rates(self.space)
         if rate is None:
             return None
-        low = min(lowest_learning_rate, rate.high / LEAST_RANGE)
-        if rate.step is not None:
-            low = rate.low + math.ceil((low - rate.low) / rate.step) * rate.step
+        low = _on_a_step(rate, min(lowest_learning_rate, rate.high / LEAST_RANGE))
         if low <= rate.low:
             return None
         self.space = self.space.override(learning_rate=(low, rate.high))
         return float(low)
 
     def penalize(self) -> float | None:
-        """Raise the floor on the L2 penalty of coming trials to its default and return it; None where it is as high."""
+        """Raise the floor on the L2 penalty of coming trials to its default and return it; None where it is as high.
+
+        None, too, where the library's own default, which gave reason to, is as high.
+        """
         penalty = self.space.distributions(rounds=False).get("reg_lambda")
         default = self.space.defaults().get("reg_lambda")
-        if default is None or not isinstance(penalty, optuna.distributions.FloatDistribution):
+        if default is None or not isinstance(penalty, FloatDistribution):
             return None
-        if not penalty.low < default < penalty.high:
+        low = _on_a_step(penalty, float(default))
+        if not max(penalty.low, self.family.default_params.get("reg_lambda", 0.0)) < low < penalty.high:
             return None
-        self.space = self.space.override(reg_lambda=(float(default), penalty.high))
-        return float(default)
+        self.space = self.space.override(reg_lambda=(low, penalty.high))
+        return low
 
     # -- one trial ------------------------------------------------------------------------------------------
 
@@ -397,6 +400,13 @@ class Objective:
             return should_prune(trial) if self.in_generations else trial.should_prune()
 
         return report
+
+
+def _on_a_step(range_: FloatDistribution, low: float) -> float:
+    """Return the lowest value of a range that is not below `low`."""
+    if range_.step is None:
+        return low
+    return float(range_.low + math.ceil((low - range_.low) / range_.step) * range_.step)
 
 
 def rounds_of(space: SearchSpace, default: int) -> Rounds:

@@ -284,6 +284,13 @@ class Tuning:
             for line in self._opening(record):
                 progress.say(line)
 
+            def penalize(baseline: TrialRecord | None) -> None:
+                if baseline is not None and (penalty := self._penalize(baseline)):
+                    progress.say(
+                        f"gbtune: reg_lambda at least {penalty:g} from here: with the library's default the "
+                        f"{record.metric} of {baseline.score:.3g} is far worse than that of the classes' frequencies"
+                    )
+
             def on_trial(trial: TrialRecord, mine: bool) -> None:
                 nonlocal best_so_far
                 if self.tracker is not None and mine:  # every process writes its own
@@ -299,14 +306,12 @@ class Tuning:
                         f"gbtune: learning rate at least {rate:.3g} from here: {slow}, was still improving at its last "
                         "round, and is behind the default"
                     )
-                if penalty := self._penalize(trial):
-                    progress.say(
-                        f"gbtune: reg_lambda at least {penalty:g} from here: without it the library's default came "
-                        f"apart, and is far worse than the classes' frequencies ({record.metric} {trial.score:.3g})"
-                    )
+                if trial.kind == BASELINE:
+                    penalize(trial)
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
+            penalize(self.ending.baseline)  # of a study that goes on
             self.workers = self.ending.workers = workers = self._arrange(self.objective.evaluator)
             self.ending.review.keep_predictions()
             with self._somewhere(workers):
@@ -337,9 +342,9 @@ class Tuning:
 
     def _penalize(self, trial: TrialRecord) -> float | None:
         """Raise the floor on the L2 penalty where the default has come apart; return it if so. See `_learn_faster`."""
-        if self._in_generations or trial.kind != BASELINE:
+        if self._in_generations or not has_come_apart(trial, self.objective.metric, self.objective.data):
             return None
-        return self.objective.penalize() if has_come_apart(trial, self.objective.metric, self.objective.data) else None
+        return self.objective.penalize()
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

@@ -291,6 +291,41 @@ def test_a_sound_classifier_is_left_as_it_is(family_name: str) -> None:
     assert sound_rounds(family, model, data, 5) == (model, 5)
 
 
+def rare_classes() -> Dataset:
+    """Ten thousand rows of three classes, two of which have a dozen rows where the first column is small."""
+    generator = np.random.default_rng(4)
+    X = generator.random((10_000, 5))
+    y = np.where((X[:, 0] < 0.004) & (generator.random(10_000) < 0.35), generator.integers(1, 3, 10_000), 0)
+    return Dataset.from_arrays(X, y, task="multiclass")
+
+
+def test_a_model_that_is_unsure_of_a_rare_class_has_not_come_apart(
+    family_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gbtune.final_model.ALARM_ROWS", 3)
+    data, family = rare_classes(), families.get(family_name)
+    params = {"learning_rate": 0.1, "reg_lambda": 1.0}
+    model = family.fit(data, params, 40, 0, loss="log_loss_multiclass")
+    for count in (1, 3, 10, 30, 100):  # whichever rows alarm, all together decide
+        monkeypatch.setattr("gbtune.final_model.ALARM_ROWS", count)
+        assert sound_rounds(family, model, data, 40) == (model, 40)
+
+
+def test_a_model_that_the_deadline_cut_keeps_no_more_rounds_than_it_has(family_name: str) -> None:
+    data = many_uneven_classes()
+    objective = gbtune.Objective(family_name, data.X, data.y, task="multiclass", cv=2)
+    record = TrialRecord(3, "complete", {"learning_rate": 0.3, "reg_lambda": 0.0}, score=1.0, rounds=40)
+    asked: list[int] = []
+
+    def enough(position: int, grown: int) -> bool:
+        asked.append(grown)
+        return grown >= 22
+
+    model, (kept,) = fit_members(objective, [record], threads=2, workers=1, enough=enough)
+    assert asked[-1] == 22
+    assert model.n_estimators == (kept.rounds if kept.rounds < 40 else 22)
+
+
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
 def test_the_first_rounds_of_a_model_are_the_model_of_so_many_rounds(family_name: str, task: str) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
@@ -311,6 +346,19 @@ def test_a_members_record_has_the_rounds_that_its_model_keeps() -> None:
     assert kept.number == 3 and kept.rounds == model.n_estimators < 30 and loss_of(model, data) < 3
 
 
+def test_rounds_that_found_no_split_are_rounds_too(tmp_path: Path) -> None:
+    data, family = rare_classes(), families.get("lightgbm")
+    some = Dataset.from_arrays(data.X.iloc[:60], np.arange(60) % 3, task="multiclass")
+    params = {"min_child_samples": 14, "subsample": 0.5, "subsample_freq": 1}
+    model, short = (family.fit(some, params, rounds, 0, loss="log_loss_multiclass") for rounds in (40, 10))
+    assert model.booster_.current_iteration() < 40
+    first = family.first_rounds(model, 10)
+    assert np.array_equal(first.predict_proba(some.X), short.predict_proba(some.X))
+    family.save(model, tmp_path / "model")
+    known = family.load(tmp_path / "model", "multiclass").set_params(n_estimators=40)
+    assert family.first_rounds(known, 10) is None, "a file does not say which"
+
+
 def test_a_study_says_which_model_came_apart(cancer_means: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
     def apart(family: Any, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
         return family.first_rounds(model, 2), 2
@@ -327,7 +375,7 @@ def test_coming_trials_get_a_penalty_where_the_librarys_default_came_apart(
     data = many_uneven_classes()
     monkeypatch.setattr("gbtune.final_model.FAR", 0.5)  # with eight rounds it is far from the worst
     result = gbtune.tune_lgbm(data.X, data.y, task="multiclass", timeout=15, cv=0.3, n_jobs=1, tracking=False)
-    assert "gbtune: reg_lambda at least 1 from here: without it the library's default came apart" in (
+    assert "gbtune: reg_lambda at least 1 from here: with the library's default the log_loss of" in (
         capsys.readouterr().err
     )
     later = result.trials[result.trials["kind"] != "baseline"]
@@ -338,7 +386,8 @@ def test_a_study_that_must_be_the_same_every_time_keeps_its_space(monkeypatch: p
     X, y = load_wine(return_X_y=True, as_frame=True)
     monkeypatch.setattr("gbtune.final_model.FAR", 0.0)
     result = gbtune.tune_lgbm(X, y, n_trials=3, cv=2, n_jobs=1, tracking=False, progress=False)
-    assert (result.trials["param_reg_lambda"] < 1).any()
+    later = result.trials[result.trials["kind"] != "baseline"]
+    assert len(later) and (later["param_reg_lambda"] < 1).all()
 
 
 def test_a_penalty_that_is_fixed_or_high_enough_stays(wine: Frame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +51,10 @@ _TREE_PARAMS = frozenset(
 )
 DEFAULT_RATE = 0.1
 _QUIET = threading.local()
+
+
+_ITERATIONS: weakref.WeakKeyDictionary[Any, list[int]] = weakref.WeakKeyDictionary()
+"""Of fitted estimators with rounds that found no split, which LightGBM does not count: its iterations by rounds."""
 
 
 class LightGBMFamily(ModelFamily):
@@ -122,9 +127,11 @@ class LightGBMFamily(ModelFamily):
             prepared = LightGBMPrepared(data, Folds((), "none", data.n_rows), loss, threads)
         # Not lgb.train: the caller's autologging, if it is on, would make a run of it.
         booster, resets = lgb.Booster(native, prepared.full_dataset(native)), _resets(params)
+        iterations = []
         for done in range(rounds):
             _reset_parameters(booster, resets, done)
             booster.update()
+            iterations.append(booster.current_iteration())
             if enough is not None and enough(done + 1):
                 rounds = done + 1
                 break
@@ -138,11 +145,17 @@ class LightGBMFamily(ModelFamily):
             n_jobs=threads,
             verbosity=-1,
         )
+        if iterations and iterations[-1] != rounds:
+            _ITERATIONS[estimator] = iterations
         return _fitted(estimator, booster, data.n_classes)
 
     def first_rounds(self, estimator: Any, rounds: int) -> Any:
         """Return an estimator of the first rounds; see `ModelFamily.first_rounds`."""
-        booster = _lightgbm().Booster(model_str=estimator.booster_.model_to_string(num_iteration=rounds))
+        known, whole = _ITERATIONS.get(estimator), estimator.booster_.current_iteration()
+        iterations = known[rounds - 1] if known else rounds
+        if not iterations or (known is None and whole != estimator.n_estimators):
+            return None
+        booster = _lightgbm().Booster(model_str=estimator.booster_.model_to_string(num_iteration=iterations))
         shorter = type(estimator)(**{**estimator.get_params(), "n_estimators": rounds})
         return _fitted(shorter, booster, getattr(estimator, "_n_classes", None) or 0)
 
