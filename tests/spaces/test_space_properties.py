@@ -147,7 +147,11 @@ def test_an_enqueued_projected_point_is_what_the_trial_gets(space, point):
 
 @given(spaces(), st.booleans())
 def test_grid_cells_are_inside_unique_and_whole(space, rounds):
-    cells = space.grid(rounds=rounds)
+    try:
+        cells = space.grid(rounds=rounds)
+    except InvalidSpace as error:  # five parameters of ten values each, now and then
+        assert f"the grid has over {MAX_CELLS:,} cells" in str(error)
+        return
     assert len({tuple(cell.items()) for cell in cells}) == len(cells) >= 1
     for cell in cells[:50]:
         inside(space, cell, rounds=rounds)
