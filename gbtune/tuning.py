@@ -16,7 +16,6 @@ from gbtune.ending import Ending
 from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
-from gbtune.final_model import has_come_apart
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
 from gbtune.objective import BASELINE, KIND_KEY, Objective
@@ -31,6 +30,7 @@ from gbtune.rounds import Rounds
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.slots import Slots, is_cut
+from gbtune.soundness import has_come_apart
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
 from gbtune.study import PORTFOLIO, Clock, Point

@@ -30,7 +30,6 @@ from gbtune.final_model import (
     checked_ensemble,
     fit_members,
     member_seed,
-    sound_rounds,
 )
 from gbtune.metrics import metric_named
 from gbtune.objective import Objective
@@ -41,6 +40,7 @@ from gbtune.resampling import make_folds
 from gbtune.result import TuningResult
 from gbtune.rounds import Rounds
 from gbtune.seeds import seed as derive_seed
+from gbtune.soundness import sound_rounds
 from gbtune.testing import StubFamily
 from gbtune.tracking import MLflowTracker
 from gbtune.tracking.champions import Champions
@@ -302,12 +302,12 @@ def rare_classes() -> Dataset:
 def test_a_model_that_is_unsure_of_a_rare_class_has_not_come_apart(
     family_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gbtune.final_model.ALARM_ROWS", 3)
+    monkeypatch.setattr("gbtune.soundness.ALARM_ROWS", 3)
     data, family = rare_classes(), families.get(family_name)
     params = {"learning_rate": 0.1, "reg_lambda": 1.0}
     model = family.fit(data, params, 40, 0, loss="log_loss_multiclass")
     for count in (1, 3, 10, 30, 100):  # whichever rows alarm, all together decide
-        monkeypatch.setattr("gbtune.final_model.ALARM_ROWS", count)
+        monkeypatch.setattr("gbtune.soundness.ALARM_ROWS", count)
         assert sound_rounds(family, model, data, 40) == (model, 40)
 
 
@@ -373,7 +373,7 @@ def test_coming_trials_get_a_penalty_where_the_librarys_default_came_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = many_uneven_classes()
-    monkeypatch.setattr("gbtune.final_model.FAR", 0.5)  # with eight rounds it is far from the worst
+    monkeypatch.setattr("gbtune.soundness.FAR", 0.5)  # with eight rounds it is far from the worst
     result = gbtune.tune_lgbm(data.X, data.y, task="multiclass", timeout=15, cv=0.3, n_jobs=1, tracking=False)
     assert "gbtune: reg_lambda at least 1 from here: with the library's default the log_loss of" in (
         capsys.readouterr().err
@@ -384,7 +384,7 @@ def test_coming_trials_get_a_penalty_where_the_librarys_default_came_apart(
 
 def test_a_study_that_must_be_the_same_every_time_keeps_its_space(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = load_wine(return_X_y=True, as_frame=True)
-    monkeypatch.setattr("gbtune.final_model.FAR", 0.0)
+    monkeypatch.setattr("gbtune.soundness.FAR", 0.0)
     result = gbtune.tune_lgbm(X, y, n_trials=3, cv=2, n_jobs=1, tracking=False, progress=False)
     later = result.trials[result.trials["kind"] != "baseline"]
     assert len(later) and (later["param_reg_lambda"] < 1).all()

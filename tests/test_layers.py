@@ -29,6 +29,7 @@ FLOORS: list[set[str]] = [
         "row_sample",
         "ensemble",
         "recipe",
+        "soundness",
     },
     {
         "held_out",

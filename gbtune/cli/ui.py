@@ -58,7 +58,7 @@ def ui_command(
                 click.echo("  end       Ctrl-C")
             while not stopped():
                 server.check()
-                time.sleep(POLL_SECONDS)
+                time.sleep(POLL_SECONDS)  # nothing tells that the server has died but asking
     except GbtuneError as error:
         raise click.ClickException(str(error)) from error
 
