@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import threading
 import time
@@ -13,7 +12,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
 
 from gbtune import families, metrics, resampling
 from gbtune.data import Dataset
@@ -21,7 +19,6 @@ from gbtune.errors import InvalidArgument, WorkerDied
 from gbtune.evaluation import Evaluator, Schedule
 from gbtune.families.base import check_params
 from gbtune.json_record import filled
-from gbtune.planning import LEAST_RANGE, learning_rates
 from gbtune.pruners import Protocol, RacingPruner, protocol_of
 from gbtune.records import STUDY_KEY, TRIAL_KEY, CVResult, Direction, Folds, StudyRecord, TrialRecord
 from gbtune.rounds import Rounds
@@ -225,43 +222,13 @@ class Objective:
         first = self.evaluator.folds.first(n_folds)
         return on_sample(first, self.data, train_rows, seed=self.study_seed) if train_rows else first
 
-    def limit(
-        self, n_folds: int, rounds: Rounds, lowest_learning_rate: float | None = None, train_rows: int = 0
-    ) -> None:
-        """Keep to the first folds, a cap on rounds, a floor on the learning rate, a sample. Before the first trial."""
+    def limit(self, n_folds: int, rounds: Rounds, train_rows: int = 0) -> None:
+        """Keep to the first folds, a cap on rounds, a sample. Before the first trial."""
         if rounds.cap < self.evaluator.rounds.cap:  # what is too much for a trial is too much for the baseline
             self.baseline_rounds = min(self.baseline_rounds, rounds.cap)
         if train_rows:
             self.evaluator = self.evaluator.with_folds(self.folds(n_folds, train_rows))
         self.evaluator = self.evaluator.limited(n_folds, rounds)
-        if lowest_learning_rate is not None:
-            self.learn_faster(lowest_learning_rate)
-
-    def learn_faster(self, lowest_learning_rate: float) -> float | None:
-        """Set a floor on the learning rate of coming trials and return it; None where the space is above it already."""
-        rate = learning_rates(self.space)
-        if rate is None:
-            return None
-        low = _on_a_step(rate, min(lowest_learning_rate, rate.high / LEAST_RANGE))
-        if low <= rate.low:
-            return None
-        self.space = self.space.override(learning_rate=(low, rate.high))
-        return float(low)
-
-    def penalize(self) -> float | None:
-        """Raise the floor on the L2 penalty of coming trials to its default and return it; None where it is as high.
-
-        None, too, where the library's own default, which gave reason to, is as high.
-        """
-        penalty = self.space.distributions(rounds=False).get("reg_lambda")
-        default = self.space.defaults().get("reg_lambda")
-        if default is None or not isinstance(penalty, FloatDistribution):
-            return None
-        low = _on_a_step(penalty, float(default))
-        if not max(penalty.low, self.family.default_params.get("reg_lambda", 0.0)) < low < penalty.high:
-            return None
-        self.space = self.space.override(reg_lambda=(low, penalty.high))
-        return low
 
     # -- one trial ------------------------------------------------------------------------------------------
 
@@ -400,13 +367,6 @@ class Objective:
             return should_prune(trial) if self.in_generations else trial.should_prune()
 
         return report
-
-
-def _on_a_step(range_: FloatDistribution, low: float) -> float:
-    """Return the lowest value of a range that is not below `low`."""
-    if range_.step is None:
-        return low
-    return float(range_.low + math.ceil((low - range_.low) / range_.step) * range_.step)
 
 
 def rounds_of(space: SearchSpace, default: int) -> Rounds:

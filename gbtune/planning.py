@@ -12,8 +12,6 @@ from optuna.distributions import FloatDistribution
 
 from gbtune.evaluation import Evaluator
 from gbtune.families.base import FoldFit
-from gbtune.metrics import Metric
-from gbtune.records import TrialRecord
 from gbtune.rounds import Rounds
 from gbtune.row_sample import on_sample
 from gbtune.spaces import SearchSpace
@@ -48,8 +46,6 @@ PARALLEL = 0.75
 """So much of a round is shared among threads: a booster of many cells is 1.6 times as fast with two."""
 LEAST_RANGE = 1.5
 """A floor leaves a range of learning rates: the highest is so many times the lowest."""
-AT_CAP = 0.95
-"""A trial whose best round is beyond this share of the cap was still improving."""
 RATES = (0.005, 0.006, 0.008, 0.01, 0.0125, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.16)
 """Floors are chosen among these: plans of equal studies are mostly equal, though no two probes are."""
 
@@ -289,43 +285,6 @@ def slowest_rate(affordable: float, lowest: float, n_trials: float = math.inf) -
         if min(n_trials, USUAL_TRIALS * USUAL_RATE / rate) * ROUNDS_TIMES_RATE / rate <= affordable:
             return rate
     return math.inf
-
-
-def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, metric: Metric) -> float | None:
-    """Return the slowest rate worth trying after a trial that grew to the cap and lost to the default, or None.
-
-    Such a trial was not finished: it takes twice the rate, and at least as much as brings it, within the cap, as far as
-    the default came (rounds times rate). On a million rows XGBoost's default, with its rate of .3, is ahead of
-    anything at .04 that has a minute.
-
-    Parameters
-    ----------
-    trial, baseline : TrialRecord
-        Both complete.
-    cap : int
-        The plan's, on rounds.
-    metric : Metric
-        Of the scores.
-
-    Examples
-    --------
-    >>> from gbtune.metrics import metric_named
-    >>> from gbtune.planning import raised_rate
-    >>> from gbtune.records import TrialRecord
-    >>> loss = metric_named("log_loss")
-    >>> default = TrialRecord(0, "complete", {"learning_rate": 0.3}, kind="baseline", score=0.34, rounds=100)
-    >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=499), default, 500, loss)
-    0.08
-    >>> raised_rate(TrialRecord(1, "complete", {"learning_rate": 0.04}, score=0.39, rounds=150), default, 150, loss)
-    0.2
-    >>> raised_rate(TrialRecord(2, "complete", {"learning_rate": 0.04}, score=0.39, rounds=123), default, 500, loss)
-    """
-    rate = trial.params.get("learning_rate")
-    if rate is None or trial.score is None or baseline.score is None or trial.rounds < AT_CAP * cap:
-        return None
-    if metric.loss_of(trial.score) <= metric.loss_of(baseline.score):
-        return None
-    return max(2 * float(rate), float(baseline.params.get("learning_rate", 0.0)) * baseline.rounds / cap)
 
 
 def learning_rates(space: SearchSpace) -> FloatDistribution | None:

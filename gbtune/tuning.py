@@ -18,8 +18,9 @@ from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
+from gbtune.narrowing import Narrowing, with_lowest_rate
 from gbtune.objective import BASELINE, KIND_KEY, Objective
-from gbtune.planning import Plan, make_plan, raised_rate
+from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
 from gbtune.pruners import describe as describe_pruner
 from gbtune.pruners import protocol_of
@@ -30,7 +31,6 @@ from gbtune.rounds import Rounds
 from gbtune.runner import Runner
 from gbtune.samplers import SamplerPlan
 from gbtune.slots import Slots, is_cut
-from gbtune.soundness import has_come_apart
 from gbtune.storage import describe as describe_storage
 from gbtune.storage import study_lock
 from gbtune.study import PORTFOLIO, Clock, Point
@@ -188,9 +188,11 @@ class Tuning:
                 seed=objective.study_seed,
                 interrupted=self.clock.reason_to_stop,
             )
-        # The cells of a grid are what they are: no floor for them.
-        floor = None if self.sampling.exhaustive else self.plan.lowest_learning_rate
-        objective.limit(self.plan.n_folds, self.plan.rounds, floor, self.plan.train_rows)
+        objective.limit(self.plan.n_folds, self.plan.rounds, self.plan.train_rows)
+        if (
+            self.plan.lowest_learning_rate is not None and not self.sampling.exhaustive
+        ):  # a grid's cells are what they are
+            objective.space = with_lowest_rate(objective.space, self.plan.lowest_learning_rate) or objective.space
         self.ending.times_a_trials_round = self.plan.times_a_trials_round
         self.ending.reserve((self.plan.seconds_per_round or 0.0) * objective.baseline_rounds)
         if before is not None:
@@ -284,12 +286,8 @@ class Tuning:
             for line in self._opening(record):
                 progress.say(line)
 
-            def penalize(baseline: TrialRecord | None) -> None:
-                if baseline is not None and (penalty := self._penalize(baseline)):
-                    progress.say(
-                        f"gbtune: reg_lambda at least {penalty:g} from here: with the library's default the "
-                        f"{record.metric} of {baseline.score:.3g} is far worse than that of the classes' frequencies"
-                    )
+            by_trials = not (self._in_generations or self.sampling.exhaustive)
+            narrowing = Narrowing(self.objective, self.plan, progress.say, by_trials=by_trials)
 
             def on_trial(trial: TrialRecord, mine: bool) -> None:
                 nonlocal best_so_far
@@ -300,18 +298,12 @@ class Tuning:
                 if trial.state == "complete":
                     best_so_far = best_record(record, [*([best_so_far] if best_so_far else []), trial])
                 self.ending.note(record, [trial])
-                if rate := self._learn_faster(trial):
-                    slow = f"trial {trial.number}, with {trial.params['learning_rate']:.3g}"
-                    progress.say(
-                        f"gbtune: learning rate at least {rate:.3g} from here: {slow}, was still improving at its last "
-                        "round, and is behind the default"
-                    )
-                if trial.kind == BASELINE:
-                    penalize(trial)
+                narrowing.note(trial, self.ending.baseline)
                 if not is_cut(trial):  # its slot is run again
                     progress.update(trial, None if best_so_far is None else best_so_far.score)
 
-            penalize(self.ending.baseline)  # of a study that goes on
+            if self.ending.baseline is not None:  # of a study that goes on
+                narrowing.note(self.ending.baseline, self.ending.baseline)
             self.workers = self.ending.workers = workers = self._arrange(self.objective.evaluator)
             self.ending.review.keep_predictions()
             with self._somewhere(workers):
@@ -328,23 +320,6 @@ class Tuning:
                 )
                 runner.run()
                 self.ending.review.predict_again(record)
-
-    def _learn_faster(self, trial: TrialRecord) -> float | None:
-        """Raise the floor on the learning rate where a trial shows that the plan's is too slow; return it if so.
-
-        Only where time alone ends the study: others are the same every time.
-        """
-        floor, baseline = self.plan.lowest_learning_rate, self.ending.baseline
-        if floor is None or baseline is None or self._in_generations or trial.state != "complete":
-            return None
-        rate = raised_rate(trial, baseline, self.plan.rounds.cap, self.objective.metric)
-        return None if rate is None else self.objective.learn_faster(rate)
-
-    def _penalize(self, trial: TrialRecord) -> float | None:
-        """Raise the floor on the L2 penalty where the default has come apart; return it if so. See `_learn_faster`."""
-        if self._in_generations or not has_come_apart(trial, self.objective.metric, self.objective.data):
-            return None
-        return self.objective.penalize()
 
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""

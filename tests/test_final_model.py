@@ -32,6 +32,7 @@ from gbtune.final_model import (
     member_seed,
 )
 from gbtune.metrics import metric_named
+from gbtune.narrowing import with_penalty
 from gbtune.objective import Objective
 from gbtune.outcome import bundle_model
 from gbtune.recipe import fit_again, members_of
@@ -391,7 +392,8 @@ def test_a_study_that_must_be_the_same_every_time_keeps_its_space(monkeypatch: p
 
 
 def test_a_penalty_that_is_fixed_or_high_enough_stays(wine: Frame) -> None:
-    assert gbtune.Objective("xgboost", *wine).penalize() is None
-    objective = gbtune.Objective("lightgbm", *wine)
-    assert objective.penalize() == 1.0 and objective.penalize() is None
-    assert objective.space.distributions()["reg_lambda"].low == 1.0
+    xgboost, lightgbm = gbtune.Objective("xgboost", *wine), gbtune.Objective("lightgbm", *wine)
+    assert with_penalty(xgboost.space, xgboost.family) is None
+    penalized = with_penalty(lightgbm.space, lightgbm.family)
+    assert penalized is not None and penalized.distributions()["reg_lambda"].low == 1.0
+    assert with_penalty(penalized, lightgbm.family) is None

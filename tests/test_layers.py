@@ -53,6 +53,7 @@ FLOORS: list[set[str]] = [
         "cautions",
         "study_record",
         "objective",
+        "narrowing",
         "study",
         "points",
         "runner",

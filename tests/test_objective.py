@@ -179,15 +179,6 @@ def test_a_space_for_other_tasks_is_refused() -> None:
         stub_objective(space={**SPACE, "tasks": ["multiclass"]})
 
 
-def test_the_floor_of_a_stepped_learning_rate_is_a_step() -> None:
-    space = gbtune.SearchSpace.load(SPACE).override(
-        learning_rate={"kind": "float", "low": 0.01, "high": 0.31, "step": 0.05, "default": 0.11}
-    )
-    objective = stub_objective(space=space)
-    objective.limit(3, objective.evaluator.rounds, 10 / 150)
-    assert objective.space.distributions(rounds=False)["learning_rate"].low == pytest.approx(0.11)
-
-
 def test_an_objective_serves_several_studies_at_a_time() -> None:
     objective = stub_objective()
     for _ in range(2):

@@ -11,6 +11,7 @@ from stub import SPACE, stub_objective
 
 import gbtune
 from gbtune import planning
+from gbtune.narrowing import with_lowest_rate
 from gbtune.planning import RATES, make_plan, probe, slowest_rate
 from gbtune.rounds import Rounds
 from gbtune.spaces import SearchSpace
@@ -138,8 +139,9 @@ def test_slow_entries_of_a_portfolio_are_tried_at_the_floor_with_their_trees_as_
     X, y = load_diabetes(return_X_y=True)
     objective = gbtune.Objective("lightgbm", X, y, cv=5)
     before = [objective.space.project(entry.params) for entry in objective.space.portfolio]
-    objective.limit(5, objective.evaluator.rounds, 0.04)
-    after = [objective.space.project(entry.params) for entry in objective.space.portfolio]
+    faster = with_lowest_rate(objective.space, 0.04)
+    assert faster is not None
+    after = [faster.project(entry.params) for entry in faster.portfolio]
     assert min(point["learning_rate"] for point in before) < 0.01
     assert after == [{**point, "learning_rate": max(0.04, point["learning_rate"])} for point in before]
 
@@ -147,12 +149,27 @@ def test_slow_entries_of_a_portfolio_are_tried_at_the_floor_with_their_trees_as_
 def test_an_objective_keeps_to_its_limits() -> None:
     objective = stub_objective()
     before = objective.evaluator.prepared
-    objective.limit(2, Rounds(40), 0.1)
+    objective.limit(2, Rounds(40))
     assert len(objective.evaluator.folds) == 2 and objective.evaluator.prepared is before
-    distribution = objective.space.distributions(rounds=False)["learning_rate"]
-    assert (distribution.low, distribution.high) == (0.1, 0.5)
     result = objective.evaluator.evaluate({"learning_rate": 0.1}, seed=0)
     assert len(result.fold_scores) == 2 and max(result.rounds_grown) <= 40
+
+
+def test_a_floor_on_the_learning_rate_leaves_the_rates_above_it() -> None:
+    faster = with_lowest_rate(SearchSpace.load(SPACE), 0.1)
+    assert faster is not None
+    distribution = faster.distributions(rounds=False)["learning_rate"]
+    assert (distribution.low, distribution.high) == (0.1, 0.5)
+    assert with_lowest_rate(faster, 0.1) is None, "it is there already"
+
+
+def test_the_floor_of_a_stepped_learning_rate_is_a_step() -> None:
+    space = SearchSpace.load(SPACE).override(
+        learning_rate={"kind": "float", "low": 0.01, "high": 0.31, "step": 0.05, "default": 0.11}
+    )
+    faster = with_lowest_rate(space, 10 / 150)
+    assert faster is not None
+    assert faster.distributions(rounds=False)["learning_rate"].low == pytest.approx(0.11)
 
 
 def test_the_probe_grows_a_few_rounds_of_one_fold() -> None:
