@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import optuna
@@ -16,9 +16,11 @@ from gbtune.ensemble import FINAL_MODEL_KEY, FinalModel, feature_importances
 from gbtune.errors import BudgetTooSmall, GbtuneWarning, StudyFailed
 from gbtune.facts import ReadStudy, collect_facts, read_records
 from gbtune.final_model import DEFAULT_MEMBERS, choose_members, fit_members
+from gbtune.growth import longest
 from gbtune.objective import BASELINE, Objective
 from gbtune.outcome import bundle_model, describe_outcome
 from gbtune.planning import Plan, speed_up
+from gbtune.pruners import protocol_of
 from gbtune.records import Receipt, StudyRecord, TrialRecord
 from gbtune.review import Review
 from gbtune.storage import study_lock
@@ -40,6 +42,10 @@ LEAST_SHARE = 0.5
 """Of its rounds a model is always fitted with, however late it is."""
 NEARLY_DONE = 0.01
 """Of the time: a refit that needs less than so much for the rest of its rounds is not cut."""
+GROWTH_SHARE = 0.5
+"""Of the time, at most, that is kept for a model that grows further than its trial."""
+FASTER = 0.8
+"""No trial takes less than so much of the shortest one so far."""
 SIDE_BY_SIDE = 1.2
 """So many times longer boosters may take when others grow beside them."""
 
@@ -91,6 +97,8 @@ class Ending:
         """The library's default, once it is complete."""
         self.times_a_trials_round: float | None = None
         """How long a round takes on all rows, with one thread, in those of a trial; None: in proportion to the rows."""
+        self.most_rounds = 0
+        """Of a model whose trial the plan ended: what the space allows for without it; 0: those of its trial."""
         self._threads = 1
         """Of each booster that is fitted on all rows."""
         self._began = 0.0
@@ -99,22 +107,29 @@ class Ending:
         """When fitting those began that are being fitted."""
         self._planned: float | None = None
         """Seconds that were expected for what is fitted so far; None: nothing is yet."""
-        self._cut: dict[int, int] = {}  # position of members with fewer rounds than they should have, to those
+        self._longest = 0
+        """Rounds to which the first model may grow while there is time; 0: those of its trial."""
+        self._rounds: dict[int, int] = {}
+        """How many the models at these positions of `members` have, where those are not their trials'."""
 
     # -- time -----------------------------------------------------------------------------------------------
 
-    def note(self, about: StudyRecord, records: Iterable[TrialRecord]) -> None:
+    def note(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
         """Take note of finished trials, and keep the time that fitting the best of them again will take."""
         before = [*self.members] if self.baseline is None else [self.baseline, *self.members]
         known = {trial.number: trial for trial in (*before, *records)}
         complete = (trial for trial in known.values() if trial.kind == BASELINE and trial.state == "complete")
         self.baseline = next(complete, None)
+        self._time_trials(records)
         self._choose(about, [*known.values()])
         if not self.members:
             return
         further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
         slower = SIDE_BY_SIDE if self.workers > 1 else 1.0
-        _, seconds = self._affordable(self._alone(self.members[0]) + further, slower)
+        best = self.members[0]
+        _, seconds = self._affordable(self._alone(best) + further, slower)
+        if self.clock.timeout is not None and (most := self._most_rounds(best)) > best.rounds:
+            seconds = max(seconds, min(self._alone(best) * most / best.rounds, GROWTH_SHARE * self.clock.timeout))
         self.clock.reserved = seconds + self._seconds_afterwards()
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
@@ -126,6 +141,25 @@ class Ending:
         self.clock.reserved = (
             share * self._on_all_rows(seconds_on_a_fold, self._all_threads) + self._seconds_afterwards()
         )
+
+    def _time_trials(self, records: Sequence[TrialRecord]) -> None:
+        """Tell the clock what the shortest trial takes, where no pruner can make one shorter: on a hold-out."""
+        if len(self.objective.evaluator.folds) > 1 or protocol_of(self.study.pruner).schedule == "rounds":
+            return
+        times = [sum(trial.seconds.values()) for trial in records if trial.state == "complete" and trial.seconds]
+        if times:
+            shortest = FASTER * min(times)
+            self.clock.shortest_trial = min(shortest, self.clock.shortest_trial or shortest)
+
+    def _most_rounds(self, trial: TrialRecord) -> int:
+        """Return to how many rounds the model of a trial may be grown, if there is time."""
+        schedule = any("schedule" in name for name in trial.params)  # it ends with the last round
+        if not self.most_rounds or schedule or not self.objective.family.capabilities.stoppable:
+            return trial.rounds
+        evaluator, allowed, limit = self.objective.evaluator, self.objective.evaluator.rounds.cap, self.most_rounds
+        if trial.kind == BASELINE:
+            allowed, limit = self.objective.baseline_rounds, self.objective.family.default_rounds
+        return longest(trial, allowed, limit, evaluator.metric)
 
     def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
         """Choose the members; a single slow configuration is to be fitted once, not with several seeds."""
@@ -216,7 +250,13 @@ class Ending:
             raise self._nothing_completed(records, plan)
         # A search ends a little late: half of the margin is for that.
         count, _ = self._affordable(self._left, (1 + SIDE_BY_SIDE) / 2)
-        side_by_side = 1 if self.clock.interrupt.is_set() else min(self.workers, count)
+        interrupted = self.clock.interrupt.is_set()
+        # Rounds that are missing are worth more than further models.
+        if not interrupted and (count == 1 or self._all_threads > 1):
+            self._longest = self._most_rounds(chosen[0])
+        if self._longest > chosen[0].rounds:
+            count = 1
+        side_by_side = 1 if interrupted else min(self.workers, count)
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
         self._batch_began = self._began
@@ -225,31 +265,21 @@ class Ending:
             chosen,
             threads=self._threads,
             workers=side_by_side,
+            longest=self._longest,
             may_go_on=self._may_go_on,
             enough=self._is_enough,
         )
         self.members = chosen[: len(fitted)]
-        for position, (trial, kept) in enumerate(zip(chosen, fitted, strict=False)):
-            if kept.rounds < trial.rounds:
-                self._cut[position] = kept.rounds
-                warnings.warn(
-                    f"Fitted on all rows, trial {trial.number}'s model came apart: it knew rows that it had learned "
-                    f"from less well than the frequencies of the classes do. It keeps {kept.rounds} of its "
-                    f"{trial.rounds} rounds. Raise the lower end of reg_lambda in the search space.",
-                    GbtuneWarning,
-                    stacklevel=2,
-                )
-            elif position in self._cut:
-                warnings.warn(
-                    f"timeout={self.clock.timeout:g} s was over before trial {trial.number} was fitted on all rows: "
-                    f"its model has {self._cut[position]} of {trial.rounds} rounds. Raise timeout, or fit it "
-                    "yourself with result.best_params.",
-                    GbtuneWarning,
-                    stacklevel=2,
-                )
+        for position, kept in enumerate(fitted):
+            self._explain(position, kept.rounds)
         self.review.store(self.members[0], feature_importances(model), time.perf_counter() - started)
         numbers = tuple(trial.number for trial in self.members)
-        final = FinalModel(numbers, left_out=len({trial.number for trial in chosen} - set(numbers)))
+        further = self._rounds.get(0, 0) > chosen[0].rounds
+        final = FinalModel(
+            numbers,
+            left_out=len({trial.number for trial in chosen} - set(numbers)),
+            rounds=self._rounds[0] if further else None,
+        )
         try:
             self.study.set_user_attr(FINAL_MODEL_KEY, final.to_json())
         except Exception as error:  # of any storage: it costs no model
@@ -260,6 +290,29 @@ class Ending:
                 stacklevel=2,
             )
         return model
+
+    def _explain(self, position: int, rounds: int) -> None:
+        """Keep in mind how many rounds a model has, and warn where it should have more."""
+        trial = self.members[position]
+        grown = self._rounds.get(position, max(trial.rounds, self._longest if position == 0 else 0))
+        if rounds != trial.rounds:
+            self._rounds[position] = rounds
+        if rounds < grown:
+            warnings.warn(
+                f"Fitted on all rows, trial {trial.number}'s model came apart: it knew rows that it had learned "
+                f"from less well than the frequencies of the classes do. It keeps {rounds} of its "
+                f"{grown} rounds. Raise the lower end of reg_lambda in the search space.",
+                GbtuneWarning,
+                stacklevel=3,
+            )
+        elif grown < trial.rounds:
+            warnings.warn(
+                f"timeout={self.clock.timeout:g} s was over before trial {trial.number} was fitted on all rows: "
+                f"its model has {grown} of {trial.rounds} rounds. Raise timeout, or fit it "
+                "yourself with result.best_params.",
+                GbtuneWarning,
+                stacklevel=3,
+            )
 
     def _may_go_on(self, trials: Sequence[TrialRecord]) -> bool:
         """Whether these may be fitted, too, side by side: by what the ones before have really taken."""
@@ -279,20 +332,25 @@ class Ending:
     def _is_enough(self, position: int, grown: int) -> bool:
         """Whether a refit that takes longer than thought is cut: after the time, with at least half of its rounds.
 
-        Not for the last instant, which is all that a small model takes when the search ends that late.
+        Not for the last instant, which is all that a small model takes when the search ends that late. What grows
+        further than its trial ends in time.
         """
         timeout, elapsed, rounds = self.clock.timeout, self.clock.elapsed, self.members[position].rounds
-        if timeout is None or elapsed <= timeout or grown < LEAST_SHARE * rounds:
+        if timeout is None or grown < LEAST_SHARE * rounds:
             return False
-        if (rounds - grown) * (elapsed - self._batch_began) / grown < NEARLY_DONE * timeout:
+        per_round = (elapsed - self._batch_began) / grown
+        if grown < rounds:
+            if elapsed <= timeout or (rounds - grown) * per_round < NEARLY_DONE * timeout:
+                return False
+        elif self._left > per_round and not self.clock.interrupt.is_set():
             return False
-        self._cut[position] = grown
+        self._rounds[position] = grown
         return True
 
     def _fitted_with(self, position: int) -> dict[str, Any]:
         """Return what a member was really fitted with: its recipe must give the same model again."""
         params = self.members[position].all_params
-        return {**params, "n_estimators": self._cut[position]} if position in self._cut else params
+        return {**params, "n_estimators": self._rounds[position]} if position in self._rounds else params
 
     def _nothing_completed(self, records: list[TrialRecord], plan: Plan) -> BaseException:
         if self.clock.interrupt.is_set():

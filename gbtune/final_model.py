@@ -99,6 +99,7 @@ def fit_members(
     *,
     threads: int,
     workers: int,
+    longest: int = 0,
     may_go_on: Callable[[Sequence[TrialRecord]], bool] = lambda _: True,
     enough: Callable[[int, int], bool] = lambda position, grown: False,
 ) -> tuple[Any, list[TrialRecord]]:
@@ -112,6 +113,8 @@ def fit_members(
         The best first. The first is always fitted.
     threads, workers : int
         Threads of each booster; boosters side by side.
+    longest : int, optional
+        Rounds to which the first may grow instead, until it is `enough`.
     may_go_on : callable, optional
         Asked before the next ones are fitted, with their trials; False: leave them and the rest out.
     enough : callable, optional
@@ -122,13 +125,13 @@ def fit_members(
     model : estimator
         The library's own for one trial, otherwise what `gbtune.ensemble.average` makes.
     trials : list of TrialRecord
-        Those it was fitted with, with the rounds that `sound_rounds` left. One, if the family's estimators are none of
-        scikit-learn's kind.
+        Those it was fitted with, with the rounds that their models have: as `enough` and `sound_rounds` left them. One,
+        if the family's estimators are none of scikit-learn's kind.
     """
 
     def fit(position: int) -> tuple[Any, TrialRecord]:
         trial = trials[position]
-        rounds = trial.rounds
+        rounds = wanted = max(trial.rounds, longest) if position == 0 and stoppable else trial.rounds
 
         def stop(grown: int) -> bool:
             nonlocal rounds
@@ -140,7 +143,7 @@ def fit_members(
         whole = objective.family.fit(
             objective.data,
             booster_params(trial),
-            trial.rounds,
+            wanted,
             member_seed(objective.study_seed, position),
             loss=objective.evaluator.loss,
             threads=threads,
@@ -148,7 +151,7 @@ def fit_members(
             **({"enough": stop} if stoppable else {}),
         )
         sound, kept = sound_rounds(objective.family, whole, objective.data, rounds)
-        return sound, trial if kept == rounds else dataclasses.replace(trial, rounds=kept)
+        return sound, dataclasses.replace(trial, rounds=kept)
 
     stoppable = objective.family.capabilities.stoppable
     fitted: list[tuple[Any, TrialRecord]] = []

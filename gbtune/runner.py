@@ -240,6 +240,8 @@ class Runner:
             slot = self._next_slot(total)
             if slot is None:
                 break
+            if not self.clock.has_time_for_a_trial:
+                return self.running > 0
             self._ask(slot)
         return self.slots.first_open() < total
 

@@ -264,8 +264,9 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
     states = [f"{facts.counts[state]} {state}" for state in STATES if facts.counts.get(state)]
     total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))
-    if facts.final_model is not None and len(facts.final_model.trials) > 1:
-        rows.append(("model", facts.final_model.words))
+    final = facts.final_model
+    if final is not None and (len(final.trials) > 1 or final.rounds is not None):
+        rows.append(("model", final.words))
     if facts.importances:
         rows.append(("mattered", mattered(facts.importances)))
     if facts.run_url or facts.run_id:

@@ -165,8 +165,9 @@ class Tuning:
     def _plan(self, before: StudyRecord | None, may_drop_folds: bool) -> None:
         objective = self.objective
         self.ending.reserve()
+        unplanned = objective.evaluator.rounds
         if before is not None:  # trials of one study are compared: they keep to one plan
-            rounds = objective.evaluator.rounds
+            rounds = unplanned
             # The plan that set a cap set a floor too; another cap is that of another space.
             if before.lowest_learning_rate is not None and not rounds.choices and before.max_rounds < rounds.cap:
                 rounds = Rounds(before.max_rounds)
@@ -189,10 +190,11 @@ class Tuning:
                 interrupted=self.clock.reason_to_stop,
             )
         objective.limit(self.plan.n_folds, self.plan.rounds, self.plan.train_rows)
-        if (
-            self.plan.lowest_learning_rate is not None and not self.sampling.exhaustive
-        ):  # a grid's cells are what they are
-            objective.space = with_lowest_rate(objective.space, self.plan.lowest_learning_rate) or objective.space
+        lowest = self.plan.lowest_learning_rate
+        if lowest is not None and not self.sampling.exhaustive:  # the cells of a grid are what they are
+            objective.space = with_lowest_rate(objective.space, lowest) or objective.space
+        if not unplanned.choices:
+            self.ending.most_rounds = unplanned.cap
         self.ending.times_a_trials_round = self.plan.times_a_trials_round
         self.ending.reserve((self.plan.seconds_per_round or 0.0) * objective.baseline_rounds)
         if before is not None:

@@ -22,11 +22,22 @@ import gbtune
 from gbtune import families
 from gbtune.data import Dataset
 from gbtune.diagnostics import MAX_SECONDS
-from gbtune.ending import ENSEMBLE_SHARE, LEAST_SHARE, LOOK_SHARE, REPORT_SECONDS, SIDE_BY_SIDE, WRITING_SHARE, Ending
+from gbtune.ending import (
+    ENSEMBLE_SHARE,
+    FASTER,
+    GROWTH_SHARE,
+    LEAST_SHARE,
+    LOOK_SHARE,
+    REPORT_SECONDS,
+    SIDE_BY_SIDE,
+    WRITING_SHARE,
+    Ending,
+)
 from gbtune.families.base import FoldFit, Prepared
 from gbtune.final_model import ENOUGH
 from gbtune.planning import speed_up
 from gbtune.records import Receipt, StudyOutcome, StudyRecord, TrialRecord
+from gbtune.rounds import Rounds
 from gbtune.study import Clock
 from gbtune.testing.families import StubFamily
 from gbtune.testing.trackers import RecordingTracker
@@ -392,6 +403,90 @@ def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Tim
     assert end._is_enough(2, 60)
     assert end._fitted_with(2) == {**again.params, "n_estimators": 60}
     assert [end._fitted_with(position) for position in (0, 1)] == [each.all_params for each in end.members[:2]]
+
+
+# -- what grows further ---------------------------------------------------------------------------------------
+
+
+def still_falling(refit: float = 4.0) -> TrialRecord:
+    """A trial that the plan ended after a hundred rounds."""
+    rounds = tuple(range(1, 101))
+    return dataclasses.replace(trial(0, refit=refit), curve_rounds=rounds, curve=tuple(60 + 40 / r for r in rounds))
+
+
+def planned(time: Time, timeout: float, **arguments: Any) -> Ending:
+    """The ending of a study whose space has 3000 rounds, and whose plan 100."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    objective = gbtune.Objective(SlowFamily(time, 0.04), X[["bmi"]], y, space=SPACE, cv=4)
+    objective.limit(4, Rounds(100))
+    end = ending(timeout, objective=objective, n_jobs=1, **arguments)
+    end.most_rounds = 3000
+    return end
+
+
+def grown(end: Ending, time: Time, best: TrialRecord, begins: float) -> int:
+    """The rounds of the model that is begun so late."""
+    end.note(ABOUT, [best])
+    time.passes(begins)
+    attributes = {"gbtune:trial": best.to_json()}
+    end.study.add_trial(optuna.trial.create_trial(value=best.score, user_attrs=attributes))
+    end.study.set_user_attr("gbtune:study", ABOUT.to_json())
+    end.fit(ABOUT, None)  # type: ignore[arg-type]
+    return int(end.objective.family.fitted[0])  # type: ignore[attr-defined]
+
+
+def test_a_model_whose_trial_the_plan_ended_has_up_to_half_of_the_time(time: Time) -> None:
+    reserved = []
+    for timeout, best in ((100.0, still_falling()), (20.0, still_falling()), (100.0, trial(0))):
+        end = planned(time, timeout)
+        end.note(ABOUT, [best])
+        reserved.append(end.clock.reserved - timeout * LOOK_SHARE)
+    assert reserved == pytest.approx([4 * 4.0, GROWTH_SHARE * 20.0, 4.0])
+
+
+@pytest.mark.parametrize(("begins", "rounds"), [(10.0, 400), (91.0, 200), (95.5, 100)])
+def test_it_grows_while_there_is_time(time: Time, begins: float, rounds: int) -> None:
+    end = planned(time, 100.0)
+    assert grown(end, time, still_falling(), begins) == pytest.approx(rounds, abs=2)
+    assert end._fitted_with(0)["n_estimators"] == end.objective.family.fitted[0]  # type: ignore[attr-defined]
+    assert time.now <= 100.0
+
+
+def test_what_was_not_ended_by_a_plan_keeps_its_rounds(time: Time) -> None:
+    curve = still_falling()
+    flat = dataclasses.replace(curve, curve=tuple(60 + 0.5**rounds for rounds in curve.curve_rounds))
+    stopped = dataclasses.replace(curve, rounds=80)
+    scheduled = dataclasses.replace(curve, params={**curve.params, "learning_rate_schedule": "cosine"})
+    for best in (flat, stopped, scheduled):
+        assert grown(planned(Time(), 100.0), time, best, 0.0) == best.rounds
+    without_a_plan = planned(time, 100.0)
+    without_a_plan.most_rounds = 100
+    assert grown(without_a_plan, time, curve, 0.0) == 100
+    interrupted = planned(time, 100.0)
+    interrupted.clock.interrupt.set()
+    assert grown(interrupted, time, curve, 0.0) == 100
+
+
+def test_the_librarys_default_grows_to_its_own_rounds(time: Time) -> None:
+    end = planned(time, 1000.0)
+    end.objective.baseline_rounds = 40
+    rounds = tuple(range(1, 41))
+    default = dataclasses.replace(
+        still_falling(), kind="baseline", rounds=40, curve_rounds=rounds, curve=tuple(60 + 40 / r for r in rounds)
+    )
+    assert grown(end, time, default, 0.0) == end.objective.family.default_rounds == 100
+
+
+def test_on_a_hold_out_no_trial_is_begun_that_has_less_time_than_the_shortest(time: Time) -> None:
+    end = planned(time, 100.0)
+    end.note(ABOUT, trials(2))
+    assert end.clock.shortest_trial == 0, "a pruner may end it after a fold"
+    end.objective.limit(1, Rounds(100))
+    end.note(ABOUT, [trial(2, refit=4.0), trial(3, refit=8.0), trial(4, refit=1.0, state="pruned")])
+    assert end.clock.shortest_trial == pytest.approx(FASTER * 12.0)
+    assert end.clock.has_time_for_a_trial
+    time.passes(90.0)
+    assert not end.clock.has_time_for_a_trial
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ FLOORS: list[set[str]] = [
         "study_record",
         "objective",
         "narrowing",
+        "growth",
         "study",
         "points",
         "runner",

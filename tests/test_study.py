@@ -212,6 +212,19 @@ def test_a_deadline_prunes_what_runs_and_ends_the_study() -> None:
     assert records[1].partial_score is not None and len(records[1].fold_scores) == 2
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_ends_where_a_further_trial_would_only_be_cut(n_jobs: int) -> None:
+    clock = Clock(3600)
+
+    def so_long(record: TrialRecord, mine: bool) -> None:
+        clock.shortest_trial = 7200.0
+
+    objective = stub_objective()
+    how = {"n_trials": None, "n_jobs": n_jobs, "generations": False, "on_trial": so_long}
+    records = run(objective, new_study(objective), clock=clock, **how)
+    assert [record.state for record in records] == ["complete"] * n_jobs
+
+
 def test_an_interrupt_waits_a_second_at_most_for_a_long_round() -> None:
     clock, release = Clock(None), threading.Event()
 
