@@ -17,6 +17,8 @@ _EDGE = 0.01  # of the range, on the scale the sampler uses
 _TOO_GOOD = 0.99
 """Share explained that is suspicious without a column to suspect. Measured with 12 trials of XGBoost: wine 0.95, breast
 cancer 0.87, iris 0.85; with a noisy copy of the target among the columns 0.99, 0.99 and 0.97."""
+_OF_PROBABILITIES_OR_MEANS = ("log_loss", "rmse", "r2")
+"""What is tuned by others may explain nothing and be good: ranks by probabilities that are off, medians."""
 _GRUBBS_LEVEL = 0.01
 _FEWEST_FOLDS = 4  # of three values, Grubbs' test finds none that is far off
 _LOSING_FOLDS = 0.3
@@ -35,6 +37,8 @@ def find_warnings(
       loss on three folds of ten.
     - A score is suspiciously good if it is nearly perfect (`gbtune.metrics.is_nearly_perfect`), if the held-out
       predictions explain 99 % of the target, or if they are near that and a column alone predicts nearly all of it.
+    - Nothing is learned if the held-out predictions explain nothing of the target, with a metric of means or
+      probabilities.
 
     Parameters
     ----------
@@ -53,6 +57,7 @@ def find_warnings(
         found += _not_converged(facts, best)
         found += _folds_disagree(facts, best)
         found += _suspiciously_good(facts, best)
+        found += _nothing_learned(facts, best)
     if facts.counts.get("failed"):
         errors = [r.error.strip().splitlines()[-1] for r in records if r.error and r.error.strip()]
         first = f" The first error: {errors[0]}" if errors else ""
@@ -76,9 +81,12 @@ def _not_converged(facts: SummaryFacts, best: TrialRecord) -> list[str]:
     read_off = read_off and "n_estimators" not in best.sampled
     if not still_improving or best.kind == "baseline" or not read_off:
         return []
+    planned = facts.study.lowest_learning_rate is not None and best.rounds == facts.study.max_rounds
+    further = facts.final_model.rounds if facts.final_model is not None else None
     return [
-        f"The score was still improving at the last of {best.rounds} rounds: "
-        "a higher cap of n_estimators may do better."
+        f"The score was still improving at the last of {best.rounds} rounds"
+        + ("" if further is None else f" (the model was grown on to {further})")
+        + (": more time may do better." if planned else ": a higher cap of n_estimators may do better.")
     ]
 
 
@@ -157,6 +165,19 @@ def _suspiciously_good(facts: SummaryFacts, best: TrialRecord) -> list[str]:
     return [
         f"{words}. The problem may be easy; or a column, or copies of rows in several folds, give the answer away (a "
         "leak). Check the most important columns."
+    ]
+
+
+def _nothing_learned(facts: SummaryFacts, best: TrialRecord) -> list[str]:
+    known, study = facts.diagnostics, facts.study
+    if known is None or known.trial != best.number or study.metric not in _OF_PROBABILITIES_OR_MEANS:
+        return []
+    if known.explained is None or known.explained > 0:
+        return []
+    constant = "the mean of the target" if study.task == "regression" else "the frequencies of the classes"
+    return [
+        f"Nothing is learned: the best model predicts held-out rows no better than {constant} would. The columns say "
+        "nothing about the target, or the rows are too few to tell."
     ]
 
 

@@ -103,7 +103,7 @@ class Diagnostics(JsonRecord):
         `QUANTILES` of all residuals. Regression only.
     explained : float or None
         R squared of the same predictions (regression), or the same of the log loss: one less its share in the log loss
-        of always predicting the class frequencies (McFadden 1974).
+        of always predicting the class frequencies (McFadden 1974). Weighted like the score.
     telling : tuple of str
         Columns that predict nearly everything alone; looked for where `explained` is nearly one.
     slices : tuple of (str, str, int, float, float)
@@ -309,14 +309,18 @@ class _Rows:
             return None
 
     def explained(self) -> float | None:
+        weight = np.ones(len(self.y)) if self.weight is None else np.asarray(self.weight, dtype=float)
+        if not weight.any():
+            return None
         if self.data.task == "regression":
-            spread = float(np.square(self.y - self.y.mean()).sum())
-            return _rounded(1 - float(np.square(self.y - self.predictions).sum()) / spread) if spread else None
+            spread = float(np.average(np.square(self.y - np.average(self.y, weights=weight)), weights=weight))
+            left = float(np.average(np.square(self.y - self.predictions), weights=weight))
+            return _rounded(1 - left / spread) if spread else None
         matrix = self.predictions if self.predictions.ndim == 2 else np.c_[1 - self.predictions, self.predictions]
         chosen = np.clip(matrix[np.arange(len(self.y)), self.y], 1e-15, 1)
-        shares = np.bincount(self.y) / len(self.y)
+        shares = np.bincount(self.y, weights=weight) / weight.sum()
         entropy = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
-        return _rounded(1 + float(np.log(chosen).mean()) / entropy) if entropy else None
+        return _rounded(1 + float(np.average(np.log(chosen), weights=weight)) / entropy) if entropy else None
 
     def telling(self, importances: Sequence[float] | None) -> tuple[str, ...]:
         """Return the columns that predict nearly everything alone, by a small tree of each on other rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from test_plots import study_record
@@ -12,6 +13,7 @@ from test_plots import study_record
 import gbtune
 from gbtune.cautions import find_warnings
 from gbtune.diagnostics import Diagnostics
+from gbtune.ensemble import FinalModel
 from gbtune.records import Direction, TrialRecord
 from gbtune.summary import SummaryFacts
 
@@ -92,6 +94,32 @@ def test_values_that_are_nearly_all_explained_are_suspicious_in_any_unit():
     assert "99.5 % of the target explained" in found and "a column, or copies of rows" in found
     assert not warned(facts(metric="rmse", known=dataclasses.replace(known, explained=0.96)))
     assert not warned(facts(metric="rmse", known=dataclasses.replace(known, trial=3))), "of another trial"
+
+
+def test_what_the_plan_ended_needs_more_time_and_the_space_more_rounds():
+    given = facts()
+    best = dataclasses.replace(given.best, rounds=30, rounds_grown=(30,))
+    planned = dataclasses.replace(given.study, lowest_learning_rate=0.1, max_rounds=30)
+    by_space = dataclasses.replace(given, best=best)
+    by_plan = dataclasses.replace(by_space, study=planned, final_model=FinalModel((7,), rounds=80))
+    assert "at the last of 30 rounds: a higher cap of n_estimators may do better" in warned(by_space)
+    assert "at the last of 30 rounds (the model was grown on to 80): more time may do better" in warned(by_plan)
+
+
+@pytest.mark.parametrize(
+    ("metric", "explained", "said"),
+    [("log_loss", -0.02, True), ("log_loss", 0.0, True), ("log_loss", 0.02, False), ("roc_auc", -0.5, False)],
+)
+def test_a_model_that_has_learned_nothing_is_pointed_out(metric, explained, said):
+    known = Diagnostics(7, "binary", explained=explained)
+    found = warned(facts(metric=metric, known=known))
+    assert ("no better than the frequencies of the classes would" in found) is said
+
+
+def test_of_noise_nothing_is_learned():
+    noise = np.random.default_rng(0).normal(size=(60, 3))
+    result = gbtune.tune_xgb(noise, noise[::-1, 0] ** 3, n_trials=2, cv=3, tracking=False, progress=False)
+    assert any("no better than the mean of the target would" in warning for warning in result.facts.warnings)
 
 
 def test_a_column_that_tells_the_answer_is_named_beside_the_default():
