@@ -91,7 +91,7 @@ def check_family(
     >>> gaps = {"missing_values_are_learned_from": never("the stub looks at the first column alone")}
     >>> report = check_family(StubFamily(), examples=examples, gaps=gaps)
     >>> report.count, report.not_implied
-    (19, ('sparse_data_train', 'categories_train'))
+    (20, ('sparse_data_train', 'categories_train', 'the_first_rounds_of_a_model_are_the_model_of_so_many_rounds'))
     """
     case = FamilyCase(families.get(family), params or {}, examples or {}, rows)
     return FAMILY.run(lambda: case, gaps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gbtune.data import Dataset
+from gbtune.families import ModelFamily
 from gbtune.records import FloatArray, Folds
 from gbtune.testing.contract import must, must_equal
 from gbtune.testing.family_case import CLOSE, FAMILY, FamilyCase, every_loss, response
@@ -175,6 +176,43 @@ def the_refit_is_the_same_with_and_without_the_prepared_data(case: FamilyCase) -
             found = response(case.family.fit(each, case.params, 8, 0, loss=loss, prepared=prepared), each)
             plain = response(case.family.fit(each, case.params, 8, 0, loss=loss), each)
             must_equal(found, plain, f"With prepared= {'' if each is data else 'of other data '}the refit differs.")
+        yield loss
+
+
+@_check(lambda case: case.losses if case.family.capabilities.stoppable else ())
+def a_refit_that_is_stopped_is_the_refit_of_so_many_rounds(case: FamilyCase) -> Iterator[str]:
+    """`enough` is asked after each round, and the round at which it says so is the last."""
+    for loss in case.losses:
+        data, asked = case.data(loss), list[int]()
+
+        def enough(grown: int, asked: list[int] = asked) -> bool:
+            asked.append(grown)
+            return grown >= 5
+
+        stopped = response(case.family.fit(data, case.params, 9, 0, loss=loss, enough=enough), data)
+        must(asked == [1, 2, 3, 4, 5], f"enough must be asked after each round, with their number; got {asked}.")
+        whole = response(case.family.fit(data, case.params, 5, 0, loss=loss), data)
+        must_equal(stopped, whole, "A refit that is stopped after 5 of 9 rounds differs from one of 5.", rtol=CLOSE)
+        yield loss
+
+
+def if_it_can_be_cut(case: FamilyCase) -> Collection[str]:
+    """Imply one case per declared loss if the family has a way to cut a model."""
+    return () if type(case.family).first_rounds is ModelFamily.first_rounds else case.losses
+
+
+@_check(if_it_can_be_cut)
+def the_first_rounds_of_a_model_are_the_model_of_so_many_rounds(case: FamilyCase) -> Iterator[str]:
+    """`first_rounds` leaves the model that it is given as it was."""
+    for loss in case.losses:
+        data = case.data(loss)
+        whole, short = (case.family.fit(data, case.params, rounds, 0, loss=loss) for rounds in (9, 5))
+        before = response(whole, data)
+        first = case.family.first_rounds(whole, 5)
+        must_equal(
+            response(first, data), response(short, data), "The first 5 of 9 rounds are not those of 5.", rtol=CLOSE
+        )
+        must_equal(response(whole, data), before, "first_rounds changed the model that it was given.")
         yield loss
 
 

@@ -24,6 +24,9 @@ BLIND = "missing_values_are_learned_from"
 """The stub looks at one column, which is never missing."""
 
 
+CUTTING = "the_first_rounds_of_a_model_are_the_model_of_so_many_rounds"
+
+
 def failing(family: ModelFamily) -> set[str]:
     return set(failures(FAMILY, lambda: FamilyCase(family, examples=EXAMPLES))) - {BLIND}
 
@@ -31,9 +34,13 @@ def failing(family: ModelFamily) -> set[str]:
 def test_the_stub_passes_but_for_its_declared_gap() -> None:
     assert failing(StubFamily()) == set()
     report = check_family(StubFamily(), examples=EXAMPLES, gaps={BLIND: never("it looks at the first column alone")})
-    # Every check but the gap, sparse data and categories; one loss; two parameters.
-    assert report.count == len(FAMILY.checks) - 3 + 1
-    assert report.not_implied == ("sparse_data_train", "categories_train")
+    # Every check but the gap, sparse data, categories and cutting; one loss; two parameters.
+    assert report.count == len(FAMILY.checks) - 4 + 1
+    assert report.not_implied == ("sparse_data_train", "categories_train", CUTTING)
+
+
+def test_a_family_that_cuts_as_it_should_passes() -> None:
+    assert failing(Cuts()) == set()
 
 
 class Wrapped(StubFamily):
@@ -213,6 +220,36 @@ class TrustsPrepared(Wrapped):
         return super().fit(data, *details, **more)
 
 
+class NeverHasEnough(Wrapped):
+    def fit(self, *details: Any, enough: Any = None, **more: Any) -> StubModel:
+        return super().fit(*details, **more)
+
+
+class StopsARoundLate(Wrapped):
+    def fit(self, data: Any, params: Any, rounds: int, *details: Any, enough: Any = None, **more: Any) -> StubModel:
+        if enough is not None:
+            rounds = next((grown + 1 for grown in range(1, rounds) if enough(grown)), rounds)
+        return super().fit(data, params, rounds, *details, **more)
+
+
+class Cuts(Wrapped):
+    def first_rounds(self, estimator: Any, rounds: int) -> StubModel:
+        shorter = copy.copy(estimator)
+        shorter.rounds = rounds
+        return shorter
+
+
+class CutsOffTheFirst(Cuts):
+    def first_rounds(self, estimator: Any, rounds: int) -> StubModel:
+        return super().first_rounds(estimator, estimator.rounds - rounds)
+
+
+class CutsInPlace(Cuts):
+    def first_rounds(self, estimator: Any, rounds: int) -> StubModel:
+        estimator.rounds = rounds
+        return estimator
+
+
 class SavesHalf(Wrapped):
     def load(self, path: Any, task: str) -> StubModel:
         model = super().load(path, task)
@@ -280,6 +317,10 @@ class SaysNothing(Wrapped):
         (IgnoresWeights(), {"weights_are_used_in_training"}),
         (RefitsOneRoundMore(), {"the_refit_trains_what_the_folds_trained"}),
         (TrustsPrepared(), {"the_refit_is_the_same_with_and_without_the_prepared_data"}),
+        (NeverHasEnough(), {"a_refit_that_is_stopped_is_the_refit_of_so_many_rounds"}),
+        (StopsARoundLate(), {"a_refit_that_is_stopped_is_the_refit_of_so_many_rounds"}),
+        (CutsOffTheFirst(), {CUTTING}),
+        (CutsInPlace(), {CUTTING}),
         (SavesHalf(), {"a_saved_model_predicts_the_same"}),
         (SavesBeside(), {"a_saved_model_predicts_the_same"}),
         (WritesIntoParams(), {"arguments_are_not_changed"}),
