@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 from scipy.stats import entropy
 
 from gbtune.data import Dataset
+from gbtune.errors import GbtuneWarning
 from gbtune.families import ModelFamily
 from gbtune.metrics import Metric
 from gbtune.records import FloatArray, TrialRecord
@@ -51,6 +53,14 @@ def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) ->
         shorter = family.first_rounds(model, prefix)
         if shorter is not None and (found := _loss(shorter, data, JUDGE_ROWS)) < lowest:
             best, kept, lowest = shorter, prefix, found
+    if lowest > allowed:
+        warnings.warn(
+            "Fitted on all rows, a model came apart: it knows rows that it has learned from far less well than the "
+            f"frequencies of the classes do (log loss {lowest:.3g}), and family {family.name!r} has no earlier rounds "
+            "of it that are better. Do not use it: raise its penalties, or lower its learning rate.",
+            GbtuneWarning,
+            stacklevel=2,
+        )
     return best, kept
 
 
@@ -74,16 +84,17 @@ def _class_frequencies(data: Dataset) -> FloatArray:
 def has_come_apart(trial: TrialRecord, metric: Metric, data: Dataset) -> bool:
     """Return whether the folds of a complete trial on several classes show what `sound_rounds` is about.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gbtune.data import Dataset
-    >>> from gbtune.soundness import has_come_apart
-    >>> from gbtune.metrics import metric_named
-    >>> from gbtune.records import TrialRecord
-    >>> data = Dataset.from_arrays(np.zeros((6, 1)), [0, 0, 1, 1, 2, 2], task="multiclass")  # a loss of log(3)
-    >>> [has_come_apart(TrialRecord(0, "complete", {}, score=s), metric_named("log_loss"), data) for s in (1.2, 33.0)]
-    [False, True]
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gbtune.data import Dataset
+    from gbtune.errors import GbtuneWarning
+        >>> from gbtune.soundness import has_come_apart
+        >>> from gbtune.metrics import metric_named
+        >>> from gbtune.records import TrialRecord
+        >>> data = Dataset.from_arrays(np.zeros((6, 1)), [0, 0, 1, 1, 2, 2], task="multiclass")  # a loss of log(3)
+        >>> [has_come_apart(TrialRecord(0, "complete", {}, score=s), metric_named("log_loss"), data) for s in (1.2, 33.0)]
+        [False, True]
     """
     if trial.score is None or data.n_classes <= 2 or metric.name != "log_loss":
         return False

@@ -339,6 +339,14 @@ def test_the_first_rounds_of_a_model_are_the_model_of_so_many_rounds(family_name
     assert first.get_params()["n_estimators"] == 5 and whole.get_params()["n_estimators"] == 12
 
 
+def test_a_model_that_came_apart_and_cannot_be_cut_is_kept_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, family = many_uneven_classes(), families.get("lightgbm")
+    model = family.fit(data, {"learning_rate": 0.3, "reg_lambda": 0.0}, 30, 0, loss="log_loss_multiclass")
+    monkeypatch.setattr(type(family), "first_rounds", lambda *_: None)
+    with pytest.warns(gbtune.GbtuneWarning, match=r"came apart.* 'lightgbm' has no earlier rounds of it"):
+        assert sound_rounds(family, model, data, 30) == (model, 30)
+
+
 def test_a_members_record_has_the_rounds_that_its_model_keeps() -> None:
     data = many_uneven_classes()
     objective = gbtune.Objective("lightgbm", data.X, data.y, task="multiclass", cv=2)
