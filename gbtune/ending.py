@@ -156,10 +156,10 @@ class Ending:
         schedule = any("schedule" in name for name in trial.params)  # it ends with the last round
         if not self.most_rounds or schedule or not self.objective.family.capabilities.stoppable:
             return trial.rounds
-        evaluator, allowed, limit = self.objective.evaluator, self.objective.evaluator.rounds.cap, self.most_rounds
+        objective, allowed, limit = self.objective, self.objective.evaluator.rounds.cap, self.most_rounds
         if trial.kind == BASELINE:
-            allowed, limit = self.objective.baseline_rounds, self.objective.family.default_rounds
-        return longest(trial, allowed, limit, evaluator.metric)
+            allowed, limit = objective.baseline_rounds, objective.family.default_rounds
+        return longest(trial, allowed, limit, objective.metric)
 
     def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
         """Choose the members; a single slow configuration is to be fitted once, not with several seeds."""

@@ -366,7 +366,10 @@ class _Evaluation:
         rounds, values, mean = self._scores(n_folds, stop) if n_folds and stop else ((), np.empty(0), np.empty(0))
         if not rounds:
             return CVResult(state, reason, None, None, (), 0, grown, seconds=seconds)
-        best, shown = self._best(mean), thin(len(rounds))
+        best = self._best(mean)
+        # Where only some rounds may be chosen, the curve has the others, too.
+        curve = self._losses(n_folds)[1][:stop] if self.native else mean
+        at, shown = range(1, stop + 1) if self.native else rounds, thin(len(curve))
         score = float(_mean(values[:, best]))
         complete = state == "complete"
         extra = self._after(rounds[best], score) if complete else {}
@@ -379,8 +382,8 @@ class _Evaluation:
             fold_scores=tuple(values[:, best].tolist()),
             rounds=rounds[best],
             rounds_grown=grown,
-            curve_rounds=tuple(rounds[i] for i in shown.tolist()),
-            curve=tuple(seven_digits(mean[shown]).tolist()),
+            curve_rounds=tuple(at[i] for i in shown.tolist()),
+            curve=tuple(seven_digits(curve[shown]).tolist()),
             seconds=seconds,
             extra=extra,
         )

@@ -84,17 +84,16 @@ def _class_frequencies(data: Dataset) -> FloatArray:
 def has_come_apart(trial: TrialRecord, metric: Metric, data: Dataset) -> bool:
     """Return whether the folds of a complete trial on several classes show what `sound_rounds` is about.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from gbtune.data import Dataset
-    from gbtune.errors import GbtuneWarning
-        >>> from gbtune.soundness import has_come_apart
-        >>> from gbtune.metrics import metric_named
-        >>> from gbtune.records import TrialRecord
-        >>> data = Dataset.from_arrays(np.zeros((6, 1)), [0, 0, 1, 1, 2, 2], task="multiclass")  # a loss of log(3)
-        >>> [has_come_apart(TrialRecord(0, "complete", {}, score=s), metric_named("log_loss"), data) for s in (1.2, 33.0)]
-        [False, True]
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gbtune.data import Dataset
+    >>> from gbtune.soundness import has_come_apart
+    >>> from gbtune.metrics import metric_named
+    >>> from gbtune.records import TrialRecord
+    >>> data = Dataset.from_arrays(np.zeros((6, 1)), [0, 0, 1, 1, 2, 2], task="multiclass")  # a loss of log(3)
+    >>> [has_come_apart(TrialRecord(0, "complete", {}, score=s), metric_named("log_loss"), data) for s in (1.2, 33.0)]
+    [False, True]
     """
     if trial.score is None or data.n_classes <= 2 or metric.name != "log_loss":
         return False

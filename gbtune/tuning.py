@@ -112,7 +112,7 @@ class Tuning:
         self.tracker, self.progress = tracker, progress
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self.workers = 1
-        self._warned = False
+        self._warned = self._goes_on = False
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         self.ending = Ending(
             objective,
@@ -144,6 +144,7 @@ class Tuning:
             self._arrange(self.objective.evaluator.limited(1, self.objective.evaluator.rounds))
             with study_lock(self.study, "plan"):  # processes that share a study keep to one plan
                 before = self._record_before()
+                self._goes_on = before is not None
                 if before is not None:
                     self._check(before)
                 self._plan(before, may_drop_folds)
@@ -395,5 +396,6 @@ class Tuning:
         if self.budget.note:
             lines.append(f"gbtune: {self.budget.note}")
         if record.plan:
-            lines.append(f"gbtune: to fit the time, {record.plan}")
+            when = "to fit the time of its first run" if self._goes_on else "to fit the time"
+            lines.append(f"gbtune: {when}, {record.plan}")
         return lines + [f"gbtune: {note}" for note in self.objective.data.notes]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from stub import stub_objective
 
 from gbtune import families
 from gbtune.data import Dataset
@@ -273,3 +274,10 @@ def test_a_metric_that_is_not_a_number_at_some_rounds_is_not_the_best_there(
     metric = Metric("correlation", correlation, "maximize", "proba")
     result = evaluator("xgboost", breast_cancer, metric).evaluate(PARAMS["xgboost"], seed=0)
     assert np.isnan(result.curve[0]) and result.score is not None and result.score > 0.8
+
+
+def test_rounds_that_may_not_be_chosen_are_in_the_curve() -> None:
+    evaluator = stub_objective().evaluator
+    result = evaluator.evaluate({"learning_rate": 0.2}, seed=0, rounds=Rounds.among((5, 12)))
+    assert result.rounds == 12 and result.curve_rounds == tuple(range(1, 13))
+    assert result.curve[-1] == pytest.approx(result.score) and result.curve[4] > result.curve[11]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_digits
 from sklearn.model_selection import TimeSeriesSplit
 from stub import SPACE, stub_objective
 
@@ -206,3 +207,32 @@ def test_a_rate_that_the_time_does_not_allow_for_is_given_up_when_trials_show_it
         assert said and rates.iloc[0] == 0.01 and rates.iloc[1] >= 0.02
         assert rates.iloc[-1] > 0.05, "until a trial was ahead of the default, or at its early stop"
         assert result.gain is not None and result.gain > 0
+
+
+def test_a_study_that_goes_on_says_that_its_plan_is_that_of_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hasty = planning.Plan(3, Rounds(20), 0.1, 0.001, "at most 20 rounds: 1 ms a round on one fold, 13 s")
+    monkeypatch.setattr("gbtune.tuning.make_plan", lambda *_, **__: hasty)
+    said = []
+    for n_trials in (2, 3):
+        storage = f"sqlite:///{tmp_path / 'kept.db'}"
+        limits = {"n_trials": n_trials, "timeout": 600, "n_jobs": 1}
+        gbtune.tune_xgb(*load_diabetes(return_X_y=True), storage=storage, study="kept", tracking=False, **limits)
+        said.append(capsys.readouterr().err)
+    assert "gbtune: to fit the time, at most 20 rounds" in said[0]
+    assert "gbtune: to fit the time of its first run, at most 20 rounds" in said[1]
+
+
+def test_a_model_whose_trial_the_plan_ended_has_more_rounds_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasty = planning.Plan(1, Rounds(10), 0.1, 0.001, "a hold-out, at most 10 rounds")
+    monkeypatch.setattr("gbtune.tuning.make_plan", lambda *_, **__: hasty)
+    monkeypatch.setattr("gbtune.ending.PARALLEL_REFIT_CELLS", 1)
+    space = SearchSpace.load("xgboost/core").fix(learning_rate=0.3)
+    limits = {"n_trials": 4, "timeout": 600, "n_jobs": 2}
+    result = gbtune.tune_xgb(*load_digits(return_X_y=True), task="multiclass", space=space, tracking=False, **limits)
+    best, rounds = result.best_trial, result.model.get_params()["n_estimators"]
+    assert best.rounds == 10
+    assert rounds == result.model.get_booster().num_boosted_rounds() == 40
+    assert f"like trial {best.number} on all rows, with 40 rounds: the trial was still improving" in str(result)
+    assert result.best_params["n_estimators"] == 10, "what was scored"
