@@ -42,7 +42,7 @@ from gbtune.study import Clock
 from gbtune.testing.families import StubFamily
 from gbtune.testing.trackers import RecordingTracker
 from gbtune.tracking import MLflowTracker
-from gbtune.tracking import process as tracking_process
+from gbtune.tracking import line as tracking_line
 from gbtune.tracking.process import ProcessTracker
 
 ABOUT = StudyRecord("1", "demo", "stub", "stub/core", "1", {}, "rmse", "minimize", "regression", 442, 1, "4 folds", 4)
@@ -535,15 +535,16 @@ def test_a_study_ends_in_its_time_or_a_round_later(time: Time, timeout: float, s
 
 def line_of(time: Time, **more: Any) -> Any:
     """A connection to a process that was started now, with nothing to hear."""
-    line = tracking_process._Line.__new__(tracking_process._Line)
-    vars(line).update(began=time.now, told_at=None, ready_at=None, broken=False, unwritten=0, pace=0.5, **more)
+    line = tracking_line.Line.__new__(tracking_line.Line)
+    vars(line).update(began=time.now, told_at=None, ready_at=None, broken=False, unwritten=0, pace=0.5)
+    vars(line).update(first_seconds=tracking_line.FIRST_SECONDS, **more)
     line.hear = list  # type: ignore[method-assign]
     return line
 
 
 @pytest.fixture
 def process_time(monkeypatch: pytest.MonkeyPatch, time: Time) -> Time:
-    monkeypatch.setattr(tracking_process, "time", types.SimpleNamespace(monotonic=lambda: time.now))
+    monkeypatch.setattr(tracking_line, "time", types.SimpleNamespace(monotonic=lambda: time.now))
     return time
 
 
@@ -555,7 +556,7 @@ def test_a_process_that_is_not_ready_yet_has_its_imports_before_it(process_time:
     at_first = tracker.backlog_seconds
     process_time.passes(2.0)
     assert at_first == tracker.backlog_seconds + 2.0 > 2.0
-    assert tracker.ending_seconds == tracking_process.LAST_SECONDS < nobody
+    assert tracker.ending_seconds == tracking_line.LAST_SECONDS < nobody
     line.ready_at = process_time.now
     assert tracker.backlog_seconds == 0
     line.unwritten = 6
@@ -570,16 +571,29 @@ def test_a_process_that_takes_long_to_get_ready_is_given_longer_at_the_end_too(p
     tracker = ProcessTracker(MLflowTracker("sqlite:///unused.db"))
     line = tracker._line = line_of(process_time, end=lambda seconds: None)
     process_time.passes(30.0)
-    assert tracker.ending_seconds == tracking_process.LAST_SECONDS, "nobody has told it of a study yet"
+    assert tracker.ending_seconds == tracking_line.LAST_SECONDS, "nobody has told it of a study yet"
     line.told_at = process_time.now
     process_time.passes(6.0)
     assert line.slowness == 2.0, "eight seconds with its imports, where four are usual"
-    assert tracker.ending_seconds == 2 * tracking_process.LAST_SECONDS and tracker.backlog_seconds == 4.0
+    assert tracker.ending_seconds == 2 * tracking_line.LAST_SECONDS and tracker.backlog_seconds == 4.0
     ready = process_time.now
     process_time.passes(60.0)
     sent = types.SimpleNamespace(closed=False, poll=iter([True, False]).__next__, recv=lambda: ("ready", ready))
     line.connection = sent
-    assert tracking_process._Line.hear(line) == [("ready", ready)]
+    assert tracking_line.Line.hear(line) == [("ready", ready)]
     assert line.slowness == 2.0, "as long as it took, not as late as it was heard"
     line.ready_at = None
-    assert line.slowness == tracking_process.MOST_SLOWNESS, "a server that never answers is no busy machine"
+    assert line.slowness == tracking_line.MOST_SLOWNESS, "a server that never answers is no busy machine"
+
+
+def test_a_process_that_is_used_again_has_its_imports_behind_it(process_time: Time) -> None:
+    tracker = ProcessTracker(MLflowTracker("sqlite:///unused.db"))
+    line = tracker._line = line_of(process_time, end=lambda seconds: None)
+    process_time.passes(30.0)
+    line.begin_again(tracker.inner)
+    assert tracker.backlog_seconds == tracking_line.FIRST_SECONDS - tracking_line.IMPORT_SECONDS
+    line.told_at = process_time.now
+    process_time.passes(2.0)
+    assert line.slowness == 1.0 and line.getting_ready == 2.0
+    process_time.passes(2.0)
+    assert line.slowness == 2.0

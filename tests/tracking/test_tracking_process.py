@@ -6,12 +6,13 @@ import dataclasses
 import gc
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from gbtune.errors import GbtuneWarning, TrackingUnavailable
 from gbtune.testing import trackers as kit
 from gbtune.testing.trackers import RecordingTracker, TrackerContract
 from gbtune.tracking import MLflowTracker, Tracker
-from gbtune.tracking.process import ProcessTracker, _without_library, apart, started_apart
+from gbtune.tracking.line import KEPT, Kept, Line, without_library
+from gbtune.tracking.process import ProcessTracker, apart, started_apart
 from gbtune.tracking.spool import spools
 from gbtune.tracking.sync import story, sync
 
@@ -109,7 +111,7 @@ def test_a_process_that_stands_still_is_given_up_and_a_sync_writes_the_rest(
 def test_an_outcome_that_cannot_be_sent_is_written_from_here(
     apart_tracker: ProcessTracker, runs: Runs, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gbtune.tracking.process._without_library", lambda message: (*message, lambda: "unsendable"))
+    monkeypatch.setattr("gbtune.tracking.line.without_library", lambda message: (*message, lambda: "unsendable"))
     apart_tracker.study_started(kit.example_study())
     receipt = apart_tracker.study_finished(ended)
     assert not receipt.problems and receipt.model_uri
@@ -117,12 +119,12 @@ def test_an_outcome_that_cannot_be_sent_is_written_from_here(
 
 
 def test_the_model_is_sent_as_its_native_files(ended: Any) -> None:
-    kind, sent = _without_library(("finish", ended))
+    kind, sent = without_library(("finish", ended))
     assert kind == "finish" and dataclasses.replace(sent, model=ended.model) == ended
     assert b"lightgbm.basic" in pickle.dumps(ended), "unpickling imports the library"
     assert b"lightgbm.basic" not in pickle.dumps(sent)
     message = ("trial", kit.example_trials()[0])
-    assert _without_library(message) is message
+    assert without_library(message) is message
 
 
 def test_a_process_that_was_started_early_is_the_studys(apart_tracker: ProcessTracker) -> None:
@@ -135,9 +137,104 @@ def test_a_process_that_was_started_early_is_the_studys(apart_tracker: ProcessTr
     while apart_tracker.backlog_seconds > 0:  # not ready, or a trial is not written yet
         assert process.poll() is None and time.monotonic() < deadline
     assert not apart_tracker.study_finished(kit.example_outcome()).problems
-    apart_tracker.study_started(kit.example_study())
-    assert process_of(apart_tracker) is not process, "the next study has one of its own"
-    apart_tracker.end()
+
+
+@pytest.fixture
+def nothing_kept() -> Iterator[None]:
+    """No process of an earlier test is there."""
+    KEPT.end()
+    yield
+    KEPT.end()
+
+
+def one_study(tracker: ProcessTracker) -> subprocess.Popen[bytes]:
+    """The process that wrote a study, which has ended."""
+    tracker.study_started(dataclasses.replace(kit.example_study(), uid=os.urandom(4).hex()))
+    process = process_of(tracker)
+    tracker.trial_finished(kit.example_trials()[0])
+    assert not tracker.study_finished(kit.example_outcome()).problems
+    return process
+
+
+def test_the_next_study_is_written_by_the_same_process(
+    nothing_kept: None, runs: Runs, uri: str, new_store: Callable[[str], str], tmp_path: Path
+) -> None:
+    process = one_study(ProcessTracker(MLflowTracker(uri)))
+    assert process.poll() is None
+    other = new_store("other.db")
+    for address in (uri, other):
+        assert one_study(ProcessTracker(MLflowTracker(address))) is process
+    assert len(runs(gbtune_kind="study")) == 2
+    (written,) = mlflow.MlflowClient(other).search_experiments(filter_string="name = 'gbtune'")
+    assert len(mlflow.MlflowClient(other).search_runs([written.experiment_id], "tags.`gbtune.kind` = 'study'")) == 1
+
+
+def test_a_store_that_was_deleted_and_made_anew_has_its_study(
+    nothing_kept: None, runs: Runs, uri: str, new_store: Callable[[str], str], tmp_path: Path
+) -> None:
+    process = one_study(ProcessTracker(MLflowTracker(uri)))
+    (tmp_path / "mlflow.db").unlink()
+    assert new_store("mlflow.db") == uri
+    assert one_study(ProcessTracker(MLflowTracker(uri))) is not process
+    assert len(runs(gbtune_kind="study")) == 1
+
+
+def test_of_studies_side_by_side_one_process_is_kept(nothing_kept: None, uri: str) -> None:
+    trackers = [ProcessTracker(MLflowTracker(uri)) for _ in range(2)]
+    for tracker in trackers:
+        tracker.study_started(dataclasses.replace(kit.example_study(), uid=os.urandom(4).hex()))
+    first, second = map(process_of, trackers)
+    assert first is not second
+    for tracker in trackers:
+        tracker.study_finished(kit.example_outcome())
+    assert first.poll() is not None and second.poll() is None
+
+
+def test_a_process_that_is_kept_takes_other_settings_from_nobody(
+    nothing_kept: None, uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tracker = MLflowTracker(uri)
+    line = Line(tracker)
+    line.rest()
+    assert line.suits(tracker)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_TOKEN", "new")
+        assert not line.suits(tracker), "variables are read when it starts"
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        assert not line.suits(tracker)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: -1)
+        assert not line.suits(tracker), "a fork has no process of its parent's"
+    with monkeypatch.context() as patch:
+        (tmp_path / "elsewhere").mkdir()
+        patch.chdir(tmp_path / "elsewhere")
+        assert not line.suits(tracker), "MLflow has opened this store in another folder"
+        assert line.suits(MLflowTracker(f"sqlite:///{tmp_path}/new.db"))
+    moved = (tmp_path / "mlflow.db").rename(tmp_path / "old.db")
+    assert not line.suits(tracker), "it would write to the file that was"
+    shutil.copy(moved, tmp_path / "mlflow.db")
+    assert not line.suits(tracker)
+    assert line.suits(MLflowTracker(f"sqlite:///{tmp_path}/new.db"))
+    line.process.kill()
+    line.process.wait()
+    assert not line.suits(MLflowTracker(f"sqlite:///{tmp_path}/new.db"))
+    line.end(0.0)
+
+
+def test_a_process_that_has_waited_too_long_is_ended(
+    nothing_kept: None, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, kept = MLflowTracker(uri), Kept()
+    monkeypatch.setattr("gbtune.tracking.line.KEPT_SECONDS", 0.0)
+    line = Line(tracker)
+    kept.keep(line)
+    assert kept.take(tracker) is None and line.process.poll() is not None
+    monkeypatch.undo()
+    line = Line(tracker)
+    kept.keep(line)
+    assert kept.take(tracker) is line and kept.take(tracker) is None
+    line.end(0.0)
 
 
 def test_a_process_that_no_study_needs_is_ended(uri: str) -> None:
