@@ -81,7 +81,7 @@ def _not_converged(facts: SummaryFacts, best: TrialRecord) -> list[str]:
     read_off = read_off and "n_estimators" not in best.sampled
     if not still_improving or best.kind == "baseline" or not read_off:
         return []
-    planned = facts.study.lowest_learning_rate is not None and best.rounds == facts.study.max_rounds
+    planned = parameters is not None and best.rounds < parameters.get("n_estimators", {}).get("high", 0)
     further = facts.final_model.rounds if facts.final_model is not None else None
     return [
         f"The score was still improving at the last of {best.rounds} rounds"
@@ -177,7 +177,7 @@ def _nothing_learned(facts: SummaryFacts, best: TrialRecord) -> list[str]:
     constant = "the mean of the target" if study.task == "regression" else "the frequencies of the classes"
     return [
         f"Nothing is learned: the best model predicts held-out rows no better than {constant} would. The columns say "
-        "nothing about the target, or the rows are too few to tell."
+        "nothing about the target, the rows are too few to tell, or those that are held out are unlike the others."
     ]
 
 

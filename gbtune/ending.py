@@ -43,7 +43,7 @@ LEAST_SHARE = 0.5
 NEARLY_DONE = 0.01
 """Of the time: a refit that needs less than so much for the rest of its rounds is not cut."""
 GROWTH_SHARE = 0.5
-"""Of the time, at most, that is kept for a model that grows further than its trial."""
+"""Of the time, at most, that is kept for a model that grows further than its trial: no trial begins in it."""
 FASTER = 0.8
 """No trial takes less than so much of the shortest one so far."""
 SIDE_BY_SIDE = 1.2
@@ -108,7 +108,7 @@ class Ending:
         self._planned: float | None = None
         """Seconds that were expected for what is fitted so far; None: nothing is yet."""
         self._longest = 0
-        """Rounds to which the first model may grow while there is time; 0: those of its trial."""
+        """Rounds to which the model, one alone, may grow while there is time; 0: those of its trial."""
         self._rounds: dict[int, int] = {}
         """How many the models at these positions of `members` have, where those are not their trials'."""
 
@@ -128,9 +128,10 @@ class Ending:
         slower = SIDE_BY_SIDE if self.workers > 1 else 1.0
         best = self.members[0]
         _, seconds = self._affordable(self._alone(best) + further, slower)
+        self.clock.reserved, self.clock.growth = seconds + self._seconds_afterwards(), 0.0
         if self.clock.timeout is not None and (most := self._most_rounds(best)) > best.rounds:
-            seconds = max(seconds, min(self._alone(best) * most / best.rounds, GROWTH_SHARE * self.clock.timeout))
-        self.clock.reserved = seconds + self._seconds_afterwards()
+            wanted = min(self._alone(best) * most / best.rounds, GROWTH_SHARE * self.clock.timeout)
+            self.clock.growth = max(0.0, wanted - seconds)
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
         """Keep time for a model that takes so many seconds on the training rows of a fold; no trial is known yet.
@@ -152,11 +153,15 @@ class Ending:
             self.clock.shortest_trial = min(shortest, self.clock.shortest_trial or shortest)
 
     def _most_rounds(self, trial: TrialRecord) -> int:
-        """Return to how many rounds the model of a trial may be grown, if there is time."""
-        schedule = any("schedule" in name for name in trial.params)  # it ends with the last round
-        if not self.most_rounds or schedule or not self.objective.family.capabilities.stoppable:
+        """Return to how many rounds the model of the best trial is grown, if there is time.
+
+        Rounds that are missing are worth more than further models; on several cores it must be a model that uses them.
+        """
+        objective, alone = self.objective, len({member.number for member in self.members}) == 1
+        uses_all_cores = self._all_threads == self.n_jobs or alone
+        if self.clock.timeout is None or not (uses_all_cores and objective.family.capabilities.stoppable):
             return trial.rounds
-        objective, allowed, limit = self.objective, self.objective.evaluator.rounds.cap, self.most_rounds
+        allowed, limit = objective.evaluator.rounds.cap, self.most_rounds
         if trial.kind == BASELINE:
             allowed, limit = objective.baseline_rounds, objective.family.default_rounds
         return longest(trial, allowed, limit, objective.metric)
@@ -251,18 +256,16 @@ class Ending:
         # A search ends a little late: half of the margin is for that.
         count, _ = self._affordable(self._left, (1 + SIDE_BY_SIDE) / 2)
         interrupted = self.clock.interrupt.is_set()
-        # Rounds that are missing are worth more than further models.
-        if not interrupted and (count == 1 or self._all_threads > 1):
-            self._longest = self._most_rounds(chosen[0])
-        if self._longest > chosen[0].rounds:
-            count = 1
+        if not interrupted and (most := self._most_rounds(chosen[0])) > chosen[0].rounds:
+            self._longest, count = most, 1
+            self.members = self.members[:1]
         side_by_side = 1 if interrupted else min(self.workers, count)
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
         self._batch_began = self._began
         model, fitted = fit_members(
             self.objective,
-            chosen,
+            self.members,
             threads=self._threads,
             workers=side_by_side,
             longest=self._longest,
@@ -271,10 +274,10 @@ class Ending:
         )
         self.members = chosen[: len(fitted)]
         for position, kept in enumerate(fitted):
-            self._explain(position, kept.rounds)
+            self._explain(position, kept.rounds, kept.sound)
         self.review.store(self.members[0], feature_importances(model), time.perf_counter() - started)
         numbers = tuple(trial.number for trial in self.members)
-        further = self._rounds.get(0, 0) > chosen[0].rounds
+        further = self._rounds[0] > chosen[0].rounds
         final = FinalModel(
             numbers,
             left_out=len({trial.number for trial in chosen} - set(numbers)),
@@ -291,13 +294,20 @@ class Ending:
             )
         return model
 
-    def _explain(self, position: int, rounds: int) -> None:
+    def _explain(self, position: int, rounds: int, sound: bool) -> None:
         """Keep in mind how many rounds a model has, and warn where it should have more."""
         trial = self.members[position]
-        grown = self._rounds.get(position, max(trial.rounds, self._longest if position == 0 else 0))
-        if rounds != trial.rounds:
-            self._rounds[position] = rounds
-        if rounds < grown:
+        grown = self._rounds.get(position, self._longest or trial.rounds)
+        self._rounds[position] = rounds
+        if not sound:
+            warnings.warn(
+                f"Fitted on all rows, trial {trial.number}'s model came apart: it knows rows that it has learned from "
+                f"far less well than the frequencies of the classes do, and has no earlier rounds that are better. Do "
+                "not use it: raise its penalties, or lower its learning rate.",
+                GbtuneWarning,
+                stacklevel=3,
+            )
+        elif rounds < grown:
             warnings.warn(
                 f"Fitted on all rows, trial {trial.number}'s model came apart: it knew rows that it had learned "
                 f"from less well than the frequencies of the classes do. It keeps {rounds} of its "
@@ -342,7 +352,7 @@ class Ending:
         if grown < rounds:
             if elapsed <= timeout or (rounds - grown) * per_round < NEARLY_DONE * timeout:
                 return False
-        elif self._left > per_round and not self.clock.interrupt.is_set():
+        elif not self._longest or (self._left > per_round and not self.clock.interrupt.is_set()):
             return False
         self._rounds[position] = grown
         return True

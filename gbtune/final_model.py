@@ -93,6 +93,25 @@ def _samples(trial: TrialRecord) -> bool:
     return any(isinstance(value, float) and value < 1 for value in shares)
 
 
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One model that was fitted on all rows.
+
+    Parameters
+    ----------
+    trial : TrialRecord
+        Whose configuration it has.
+    rounds : int
+        That it has.
+    sound : bool
+        False for one that came apart and could not be cut.
+    """
+
+    trial: TrialRecord
+    rounds: int
+    sound: bool
+
+
 def fit_members(
     objective: Objective,
     trials: Sequence[TrialRecord],
@@ -102,7 +121,7 @@ def fit_members(
     longest: int = 0,
     may_go_on: Callable[[Sequence[TrialRecord]], bool] = lambda _: True,
     enough: Callable[[int, int], bool] = lambda position, grown: False,
-) -> tuple[Any, list[TrialRecord]]:
+) -> tuple[Any, list[Member]]:
     """Fit each trial's configuration on all rows, with exactly its common round, and average.
 
     Parameters
@@ -114,7 +133,7 @@ def fit_members(
     threads, workers : int
         Threads of each booster; boosters side by side.
     longest : int, optional
-        Rounds to which the first may grow instead, until it is `enough`.
+        Rounds to which each may grow instead, until it is `enough`; 0: its own.
     may_go_on : callable, optional
         Asked before the next ones are fitted, with their trials; False: leave them and the rest out.
     enough : callable, optional
@@ -124,14 +143,13 @@ def fit_members(
     -------
     model : estimator
         The library's own for one trial, otherwise what `gbtune.ensemble.average` makes.
-    trials : list of TrialRecord
-        Those it was fitted with, with the rounds that their models have: as `enough` and `sound_rounds` left them. One,
-        if the family's estimators are none of scikit-learn's kind.
+    members : list of Member
+        What it is the mean of. One, if the family's estimators are none of scikit-learn's kind.
     """
 
-    def fit(position: int) -> tuple[Any, TrialRecord]:
+    def fit(position: int) -> tuple[Any, Member]:
         trial = trials[position]
-        rounds = wanted = max(trial.rounds, longest) if position == 0 and stoppable else trial.rounds
+        rounds = wanted = longest or trial.rounds
 
         def stop(grown: int) -> bool:
             nonlocal rounds
@@ -150,11 +168,11 @@ def fit_members(
             prepared=objective.evaluator.prepared,
             **({"enough": stop} if stoppable else {}),
         )
-        sound, kept = sound_rounds(objective.family, whole, objective.data, rounds)
-        return sound, dataclasses.replace(trial, rounds=kept)
+        model, kept, sound = sound_rounds(objective.family, whole, objective.data, rounds)
+        return model, Member(trial, kept, sound)
 
     stoppable = objective.family.capabilities.stoppable
-    fitted: list[tuple[Any, TrialRecord]] = []
+    fitted: list[tuple[Any, Member]] = []
     with ThreadPoolExecutor(workers) as pool:
         while len(fitted) < len(trials):
             positions = range(len(fitted), min(len(trials), len(fitted) + workers))
@@ -166,7 +184,7 @@ def fit_members(
                 break
     fitted = fitted or [fit(0)]
     data, models = objective.data, [model for model, _ in fitted]
-    return ensemble.average(models, data.y, classify=bool(data.n_classes)), [trial for _, trial in fitted]
+    return ensemble.average(models, data.y, classify=bool(data.n_classes)), [member for _, member in fitted]
 
 
 def booster_params(record: TrialRecord) -> dict[str, Any]:

@@ -47,6 +47,5 @@ def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int
         return trial.rounds
     losses = [metric.loss_of(value) for value in trial.curve]
     quarter, half, end = np.interp([trial.rounds / 4, trial.rounds / 2, trial.rounds], trial.curve_rounds, losses)
-    if half - end <= STEEP * max(quarter - half, 0.0):
-        return trial.rounds
-    return min(limit, FURTHER * trial.rounds)
+    falls_on = half - end > STEEP * max(quarter - half, 0.0)  # not where one of them is not a number
+    return min(limit, FURTHER * trial.rounds) if falls_on else trial.rounds

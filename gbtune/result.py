@@ -121,6 +121,9 @@ class TuningResult:
     def best_params(self) -> dict[str, Any]:
         """Sampled, derived and fixed parameters and ``n_estimators``, as keyword arguments of the library's class.
 
+        As they were scored: a model that the end of the time cut, or that grew on in what was left of it, has other
+        rounds (``result.model.get_params()``).
+
         With a learning-rate schedule `ModelFamily.estimator_arguments` gives them: it is a callback in the libraries.
         """
         return self.best_trial.all_params

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import scipy.sparse as sp
 from scipy.stats import entropy
 
 from gbtune.data import Dataset
-from gbtune.errors import GbtuneWarning
 from gbtune.families import ModelFamily
 from gbtune.metrics import Metric
 from gbtune.records import FloatArray, TrialRecord
@@ -21,8 +19,8 @@ FAR = 1.5
 """So many times the loss of the classes' frequencies: a model of a few rounds may be a little above it on some rows."""
 
 
-def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
-    """Return a model of several classes without the rounds in which it came apart, and how many it keeps.
+def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) -> tuple[Any, int, bool]:
+    """Return a model of several classes without the rounds in which it came apart, how many it keeps, if that helps.
 
     It has come apart if it knows rows that it has learned from far less well than the frequencies of the classes do. In
     a leaf with next to no rows of a class nothing but a penalty bounds the value: with many uneven classes a LightGBM
@@ -42,26 +40,18 @@ def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) ->
         That it has.
     """
     if data.n_classes <= 2:
-        return model, rounds
+        return model, rounds, True
     allowed = FAR * float(entropy(_class_frequencies(data)))
     if _loss(model, data, ALARM_ROWS) <= allowed:
-        return model, rounds
+        return model, rounds, True
     best, kept, lowest = model, rounds, _loss(model, data, JUDGE_ROWS)
     if lowest <= allowed:  # of a rare class a few rows say little
-        return model, rounds
+        return model, rounds, True
     for prefix in np.unique(np.geomspace(1, rounds, PREFIXES + 1).astype(int))[:-1].tolist():
         shorter = family.first_rounds(model, prefix)
         if shorter is not None and (found := _loss(shorter, data, JUDGE_ROWS)) < lowest:
             best, kept, lowest = shorter, prefix, found
-    if lowest > allowed:
-        warnings.warn(
-            "Fitted on all rows, a model came apart: it knows rows that it has learned from far less well than the "
-            f"frequencies of the classes do (log loss {lowest:.3g}), and family {family.name!r} has no earlier rounds "
-            "of it that are better. Do not use it: raise its penalties, or lower its learning rate.",
-            GbtuneWarning,
-            stacklevel=2,
-        )
-    return best, kept
+    return best, kept, lowest <= allowed
 
 
 def _loss(model: Any, data: Dataset, count: int) -> float:

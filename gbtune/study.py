@@ -68,14 +68,15 @@ class Clock:
         self.started, self.timeout = time.monotonic() if started is None else started, timeout
         self.reserved = self.writing = 0.0
         """Seconds at the end that belong to the refit and to writing; those of them that belong to writing."""
-        self.shortest_trial = 0.0
-        """Seconds: with less until the search must end, a further trial would only be cut."""
+        self.growth = self.shortest_trial = 0.0
+        """Seconds before those in which no trial begins, as the model may need them; seconds without which a trial
+        would only be cut."""
         self.interrupt = threading.Event()
 
     @property
     def has_time_for_a_trial(self) -> bool:
-        """Whether a further trial may have an end."""
-        return self.left is None or self.left >= self.shortest_trial
+        """Whether a further trial is worth beginning."""
+        return self.left is None or self.left - self.growth >= self.shortest_trial
 
     @property
     def elapsed(self) -> float:

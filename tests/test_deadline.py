@@ -419,29 +419,67 @@ def planned(time: Time, timeout: float, **arguments: Any) -> Ending:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     objective = gbtune.Objective(SlowFamily(time, 0.04), X[["bmi"]], y, space=SPACE, cv=4)
     objective.limit(4, Rounds(100))
-    end = ending(timeout, objective=objective, n_jobs=1, **arguments)
+    end = ending(timeout, objective=objective, **{"n_jobs": 1, **arguments})
     end.most_rounds = 3000
     return end
 
 
-def grown(end: Ending, time: Time, best: TrialRecord, begins: float) -> int:
+def grown(end: Ending, time: Time, best: TrialRecord, begins: float, others: Sequence[TrialRecord] = ()) -> int:
     """The rounds of the model that is begun so late."""
-    end.note(ABOUT, [best])
+    end.note(ABOUT, [best, *others])
     time.passes(begins)
-    attributes = {"gbtune:trial": best.to_json()}
-    end.study.add_trial(optuna.trial.create_trial(value=best.score, user_attrs=attributes))
+    for record in (best, *others):
+        attributes = {"gbtune:trial": record.to_json()}
+        end.study.add_trial(optuna.trial.create_trial(value=record.score, user_attrs=attributes))
     end.study.set_user_attr("gbtune:study", ABOUT.to_json())
     end.fit(ABOUT, None)  # type: ignore[arg-type]
     return int(end.objective.family.fitted[0])  # type: ignore[attr-defined]
 
 
 def test_a_model_whose_trial_the_plan_ended_has_up_to_half_of_the_time(time: Time) -> None:
-    reserved = []
+    kept = []
     for timeout, best in ((100.0, still_falling()), (20.0, still_falling()), (100.0, trial(0))):
         end = planned(time, timeout)
         end.note(ABOUT, [best])
-        reserved.append(end.clock.reserved - timeout * LOOK_SHARE)
-    assert reserved == pytest.approx([4 * 4.0, GROWTH_SHARE * 20.0, 4.0])
+        assert end.clock.reserved == pytest.approx(4.0 + timeout * LOOK_SHARE), "what runs may use the rest"
+        kept.append(4.0 + end.clock.growth)
+    assert kept == pytest.approx([4 * 4.0, GROWTH_SHARE * 20.0, 4.0])
+
+
+def test_no_trial_begins_in_the_time_of_a_model_that_grows(time: Time) -> None:
+    end = planned(time, 100.0)
+    end.note(ABOUT, [still_falling()])
+    time.passes(100.0 - 1.0 - 4 * 4.0 - 1e-3)
+    assert end.clock.has_time_for_a_trial
+    time.passes(1.0)
+    assert not end.clock.has_time_for_a_trial and end.clock.reason_to_stop() is None
+    end.note(ABOUT, [dataclasses.replace(trial(1), score=1.0)])
+    assert end.clock.has_time_for_a_trial, "another one is better, and it has all of its rounds"
+
+
+@pytest.mark.parametrize(("n_jobs", "rounds"), [(1, 400), (2, 100)])
+def test_rounds_go_before_members_where_one_model_uses_all_cores(time: Time, n_jobs: int, rounds: int) -> None:
+    end = planned(time, 100.0, n_jobs=n_jobs)
+    others = [dataclasses.replace(still_falling(), number=number, params={"split": number / 9}) for number in (1, 2)]
+    assert grown(end, time, still_falling(), 10.0, others) == rounds
+    assert len(end.members) == (1 if n_jobs == 1 else 3)
+    assert (end.clock.growth > 0) is (n_jobs == 1)
+
+
+def test_a_model_that_grew_and_was_cut_to_its_trials_rounds_has_these_in_its_recipe(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gbtune.final_model.sound_rounds", lambda family, model, data, rounds: (model, 100, True))
+    end = planned(time, 100.0)
+    with pytest.warns(gbtune.GbtuneWarning, match="keeps 100 of its 400 rounds"):
+        assert grown(end, time, still_falling(), 10.0) == 400
+    assert end._fitted_with(0)["n_estimators"] == 100
+
+
+def test_a_study_without_a_timeout_is_the_same_every_time(time: Time) -> None:
+    end = planned(time, 100.0)
+    end.clock.timeout = None
+    assert grown(end, time, still_falling(), 10.0) == 100
 
 
 @pytest.mark.parametrize(("begins", "rounds"), [(10.0, 400), (91.0, 200), (95.5, 100)])
@@ -456,8 +494,8 @@ def test_what_was_not_ended_by_a_plan_keeps_its_rounds(time: Time) -> None:
     curve = still_falling()
     flat = dataclasses.replace(curve, curve=tuple(60 + 0.5**rounds for rounds in curve.curve_rounds))
     stopped = dataclasses.replace(curve, rounds=80)
-    scheduled = dataclasses.replace(curve, params={**curve.params, "learning_rate_schedule": "cosine"})
-    for best in (flat, stopped, scheduled):
+    broken = dataclasses.replace(curve, curve=(*curve.curve[:-1], float("nan")))
+    for best in (flat, stopped, broken):
         assert grown(planned(Time(), 100.0), time, best, 0.0) == best.rounds
     without_a_plan = planned(time, 100.0)
     without_a_plan.most_rounds = 100

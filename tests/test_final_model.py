@@ -278,7 +278,7 @@ def test_a_classifier_that_came_apart_keeps_the_rounds_before(tmp_path: Path) ->
     data, family = many_uneven_classes(), families.get("lightgbm")
     model = family.fit(data, {"learning_rate": 0.3, "reg_lambda": 0.0}, 30, 0, loss="log_loss_multiclass")
     assert loss_of(model, data) > np.log(data.n_classes), "LightGBM's own zero lets leaf values grow without bound"
-    sound, rounds = sound_rounds(family, model, data, 30)
+    sound, rounds, _ = sound_rounds(family, model, data, 30)
     assert rounds < 30 and loss_of(sound, data) < 3 < np.log(data.n_classes)
     family.save(sound, tmp_path / "model")
     assert np.array_equal(
@@ -289,7 +289,7 @@ def test_a_classifier_that_came_apart_keeps_the_rounds_before(tmp_path: Path) ->
 def test_a_sound_classifier_is_left_as_it_is(family_name: str) -> None:
     data, family = many_uneven_classes(), families.get(family_name)
     model = family.fit(data, {"learning_rate": 0.1, "reg_lambda": 1.0}, 5, 0, loss="log_loss_multiclass")
-    assert sound_rounds(family, model, data, 5) == (model, 5)
+    assert sound_rounds(family, model, data, 5) == (model, 5, True)
 
 
 def rare_classes() -> Dataset:
@@ -309,7 +309,7 @@ def test_a_model_that_is_unsure_of_a_rare_class_has_not_come_apart(
     model = family.fit(data, params, 40, 0, loss="log_loss_multiclass")
     for count in (1, 3, 10, 30, 100):  # whichever rows alarm, all together decide
         monkeypatch.setattr("gbtune.soundness.ALARM_ROWS", count)
-        assert sound_rounds(family, model, data, 40) == (model, 40)
+        assert sound_rounds(family, model, data, 40) == (model, 40, True)
 
 
 def test_a_model_that_the_deadline_cut_keeps_no_more_rounds_than_it_has(family_name: str) -> None:
@@ -339,12 +339,19 @@ def test_the_first_rounds_of_a_model_are_the_model_of_so_many_rounds(family_name
     assert first.get_params()["n_estimators"] == 5 and whole.get_params()["n_estimators"] == 12
 
 
-def test_a_model_that_came_apart_and_cannot_be_cut_is_kept_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_came_apart_and_cannot_be_cut_is_told_from_a_sound_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data, family = many_uneven_classes(), families.get("lightgbm")
     model = family.fit(data, {"learning_rate": 0.3, "reg_lambda": 0.0}, 30, 0, loss="log_loss_multiclass")
     monkeypatch.setattr(type(family), "first_rounds", lambda *_: None)
-    with pytest.warns(gbtune.GbtuneWarning, match=r"came apart.* 'lightgbm' has no earlier rounds of it"):
-        assert sound_rounds(family, model, data, 30) == (model, 30)
+    assert sound_rounds(family, model, data, 30) == (model, 30, False)
+
+
+def test_a_model_that_came_apart_and_cannot_be_cut_is_handed_over_with_a_warning(
+    cancer_means: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gbtune.final_model.sound_rounds", lambda family, model, data, rounds: (model, rounds, False))
+    with pytest.warns(gbtune.GbtuneWarning, match=r"trial \d+'s model came apart.* no earlier rounds that are better"):
+        tuned(*cancer_means, "lightgbm", n_trials=2, ensemble=1)
 
 
 def test_a_members_record_has_the_rounds_that_its_model_keeps() -> None:
@@ -352,7 +359,7 @@ def test_a_members_record_has_the_rounds_that_its_model_keeps() -> None:
     objective = gbtune.Objective("lightgbm", data.X, data.y, task="multiclass", cv=2)
     record = TrialRecord(3, "complete", {"learning_rate": 0.3, "reg_lambda": 0.0}, score=1.0, rounds=30)
     model, (kept,) = fit_members(objective, [record], threads=2, workers=1)
-    assert kept.number == 3 and kept.rounds == model.n_estimators < 30 and loss_of(model, data) < 3
+    assert kept.trial.number == 3 and kept.rounds == model.n_estimators < 30 and loss_of(model, data) < 3
 
 
 def test_rounds_that_found_no_split_are_rounds_too(tmp_path: Path) -> None:
@@ -369,8 +376,8 @@ def test_rounds_that_found_no_split_are_rounds_too(tmp_path: Path) -> None:
 
 
 def test_a_study_says_which_model_came_apart(cancer_means: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
-    def apart(family: Any, model: Any, data: Dataset, rounds: int) -> tuple[Any, int]:
-        return family.first_rounds(model, 2), 2
+    def apart(family: Any, model: Any, data: Dataset, rounds: int) -> tuple[Any, int, bool]:
+        return family.first_rounds(model, 2), 2, True
 
     monkeypatch.setattr("gbtune.final_model.sound_rounds", apart)
     with pytest.warns(gbtune.GbtuneWarning, match=r"trial \d+'s model came apart.* It keeps 2 of its \d+ rounds"):

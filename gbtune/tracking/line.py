@@ -58,7 +58,7 @@ class Line:
         self.owner, self.world, self.folder = os.getpid(), _world(), current_folder()
         self.stores: dict[str, tuple[int, int] | None] = {}
         """What it has opened, with what file that was."""
-        self.inner = tracker
+        self.inner, self._hearing = tracker, threading.Lock()
         self.first_seconds = FIRST_SECONDS
         own = {name: value for name, value in _OWN_LIMITS.items() if name not in os.environ}
         self.process, self.connection = start_interpreter("gbtune.tracking.writer", "serve", environment=own)
@@ -87,8 +87,9 @@ class Line:
         self.stores.update((store, _file_of(store)) for store in _stores(self.inner))
 
     def begin_again(self, tracker: MLflowTracker) -> None:
-        """Forget the study before."""
+        """Forget the study before, and have the process wait for the next one however long that takes."""
         self.hear()
+        self.outbox.put(("hold", None))
         self.folder, self.inner = current_folder(), tracker
         self.began, self.told_at, self.ready_at, self.unwritten = time.monotonic(), None, None, 0
         self.first_seconds = FIRST_SECONDS - IMPORT_SECONDS
@@ -126,11 +127,12 @@ class Line:
                 return
 
     def hear(self) -> list[tuple[str, Any]]:
-        """Return what has come."""
+        """Return what has come. Thread-safe."""
         heard = []
         try:
-            while not self.connection.closed and self.connection.poll():
-                heard.append(self.connection.recv())
+            with self._hearing:
+                while not self.connection.closed and self.connection.poll():
+                    heard.append(self.connection.recv())
         except (EOFError, OSError):
             self.broken = True
         for kind, content in heard:
@@ -174,10 +176,10 @@ class Kept:
     def take(self, tracker: MLflowTracker) -> Line | None:
         """Return a process that does for this tracker what a new one would, or None."""
         with self._lock:
-            line, self._line = self._line, None
+            line, self._line, until = self._line, None, self._until
         if line is None:
             return None
-        if time.monotonic() < self._until and line.suits(tracker):
+        if time.monotonic() < until and line.suits(tracker):
             line.begin_again(tracker)
             return line
         if line.owner == os.getpid():

@@ -108,7 +108,7 @@ class ProcessTracker(Tracker):
         TrackingUnavailable
             As `MLflowTracker.study_started`.
         """
-        if self._line is None or self._line.told_at is not None:
+        if self._line is None or self._line.told_at is not None or not self._line.stands_still:
             self.start()
         self._study = study
         # What started the study is named in its runs; some stores are in the current folder.
@@ -137,8 +137,11 @@ class ProcessTracker(Tracker):
         self._say("finish", outcome)
         kind, content = self._answer("finished", START_SECONDS + self.inner.flush_seconds)
         if kind == "finished":
-            self._keep()
             receipt: Receipt = content
+            if receipt.problems:  # a call may be under way still
+                self._end()
+            else:
+                self._keep()
             return receipt
         stands_still = self._line is not None and self._line.stands_still
         self._end()

@@ -50,7 +50,11 @@ def _end_with(parent: int) -> None:
 
 
 def serve(connection: Connection) -> None:
-    """Be the other process: run the tracker until the connection ends."""
+    """Be the other process: run the tracker until the connection ends, or nobody wants it after a study.
+
+    It is told ``("start", ...)``, ``("trial", record)`` and ``("finish", outcome)``, and ``("hold", None)`` when it is
+    the next study's.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     lock = threading.Lock()
@@ -63,12 +67,14 @@ def serve(connection: Connection) -> None:
         say("written", worker.pace)
 
     tracker: MLflowTracker | None = None
+    waits = False
     try:
         _warm_up()
         while True:
-            if tracker is not None and tracker._run is None and not connection.poll(KEPT_SECONDS):
+            if waits and not connection.poll(KEPT_SECONDS):
                 return  # the study has ended, and none has followed
             kind, content = connection.recv()
+            waits = kind == "finish"
             answer: tuple[str, Any] | None = None
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", GbtuneWarning)
@@ -85,7 +91,7 @@ def serve(connection: Connection) -> None:
                         assert tracker is not None
                         tracker.trial_finished(content)
                         tracker._queue("", functools.partial(written, tracker._worker))
-                    else:
+                    elif kind == "finish":
                         assert tracker is not None
                         answer = ("finished", tracker.study_finished(content))
                 except GbtuneError as error:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ import gbtune
 from gbtune.errors import GbtuneWarning, TrackingUnavailable
 from gbtune.testing import trackers as kit
 from gbtune.testing.trackers import RecordingTracker, TrackerContract
-from gbtune.tracking import MLflowTracker, Tracker
-from gbtune.tracking.line import KEPT, Kept, Line, without_library
+from gbtune.tracking import MLflowTracker, Tracker, writer
+from gbtune.tracking.line import KEPT, KEPT_SECONDS, Kept, Line, without_library
 from gbtune.tracking.process import ProcessTracker, apart, started_apart
 from gbtune.tracking.spool import spools
 from gbtune.tracking.sync import story, sync
@@ -263,6 +264,66 @@ def test_bad_data_leave_no_process_behind(uri: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(gbtune.GbtuneError):
         gbtune.tune_xgb([[1.0], [2.0]], [0], tracking=uri, progress=False)
     assert [process.poll() is not None for process in started] == [True]
+
+
+class Told:
+    """The process's end of a connection on which somebody has said all this already."""
+
+    def __init__(self, *messages: tuple[str, Any]) -> None:
+        self.messages, self.waited, self.said = [*messages], list[float](), list[str]()
+
+    def poll(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return bool(self.messages)
+
+    def recv(self) -> tuple[str, Any]:
+        if not self.messages:
+            raise EOFError
+        return self.messages.pop(0)
+
+    def send(self, message: tuple[str, Any]) -> None:
+        self.said.append(message[0])
+
+
+@pytest.mark.parametrize(("more", "waits"), [((), 1), ((("hold", None),), 1), ((("hold", None), ("finish", None)), 2)])
+def test_the_process_waits_so_long_after_a_study_alone(
+    more: tuple[tuple[str, Any], ...], waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Exception):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended
+
+    tracker = types.SimpleNamespace(
+        study_started=lambda study: None, _queue=lambda *_: None, study_finished=lambda outcome: "receipt"
+    )
+    monkeypatch.setattr(writer, "_warm_up", lambda: None)
+    monkeypatch.setattr(writer, "os", types.SimpleNamespace(_exit=end, chdir=os.chdir, getppid=os.getppid))
+    monkeypatch.setattr(writer.signal, "signal", lambda *_: None)
+    connection = Told(("start", (tracker, None, sys.argv, None)), ("finish", None), *more)
+    with pytest.raises(Ended):
+        writer.serve(connection)  # type: ignore[arg-type]
+    assert connection.waited == [KEPT_SECONDS] * waits, "after the word that the next study has it, without an end"
+
+
+def test_a_process_whose_study_was_not_all_written_is_not_kept(nothing_kept: None) -> None:
+    tracker = ProcessTracker(MLflowTracker("http://127.0.0.1:9", flush_seconds=0.5))
+    tracker.study_started(kit.example_study())
+    process = process_of(tracker)
+    with pytest.warns(GbtuneWarning, match="127.0.0.1:9"):
+        assert tracker.study_finished(kit.example_outcome()).problems
+    assert process.poll() is not None
+
+
+def test_a_process_that_has_died_before_its_study_is_replaced(nothing_kept: None, uri: str, runs: Runs) -> None:
+    tracker = ProcessTracker(MLflowTracker(uri))
+    tracker.start()
+    died = process_of(tracker)
+    died.kill()
+    died.wait()
+    assert one_study(tracker) is not died
+    assert len(runs(gbtune_kind="study")) == 1
 
 
 def test_a_required_store_is_asked_before_the_first_trial(runs: Runs, uri: str) -> None:
