@@ -19,6 +19,10 @@ from gbtune.spaces import SearchSpace
 AT_CAP = 0.95
 """A trial whose best round is beyond this share of the cap was still improving."""
 
+MANY_CLASSES = 20
+"""With more of them, most have next to no rows in most leaves, where nothing but a penalty bounds the values. (With ten
+classes no model has come apart, and a high penalty takes four times the rounds: docs/performance.md.)"""
+
 
 class Narrowing:
     """The floors of a study's coming trials.
@@ -81,6 +85,23 @@ class Narrowing:
             f"gbtune: reg_lambda at least {_low(penalized, 'reg_lambda'):g} from here: with the library's default the "
             f"{objective.metric.name} of {baseline.score:.3g} is far worse than that of the classes' frequencies"
         )
+
+
+def narrowed(objective: Objective, plan: Plan) -> tuple[SearchSpace, tuple[str, ...]]:
+    """Return an objective's space for a study that begins, or goes on, and what the data are the reason for, in words.
+
+    The plan's own reason is with the plan.
+    """
+    space, words = objective.space, list[str]()
+    if plan.lowest_learning_rate is not None:
+        space = with_lowest_rate(space, plan.lowest_learning_rate) or space
+    if objective.data.n_classes > MANY_CLASSES and (penalized := with_penalty(space, objective.family)):
+        space = penalized
+        words.append(
+            f"reg_lambda at least {_low(space, 'reg_lambda'):g}: with {objective.data.n_classes} classes leaf values "
+            "have no other bound"
+        )
+    return space, tuple(words)
 
 
 def raised_rate(trial: TrialRecord, baseline: TrialRecord, cap: int, metric: Metric) -> float | None:

@@ -18,7 +18,7 @@ from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
 from gbtune.memory import estimate_memory, fitting_workers, usable_memory
-from gbtune.narrowing import Narrowing, with_lowest_rate
+from gbtune.narrowing import Narrowing, narrowed
 from gbtune.objective import BASELINE, KIND_KEY, Objective
 from gbtune.planning import Plan, make_plan
 from gbtune.progress import Progress
@@ -113,6 +113,8 @@ class Tuning:
         self.clock, self.name, self.call, self.warm_start = clock, name, call, tuple(warm_start)
         self.workers = 1
         self._warned = self._goes_on = False
+        self._floors: tuple[str, ...] = ()
+        """For the printed lines: floors that the data are the reason for."""
         self.plan = Plan(len(objective.evaluator.folds), objective.evaluator.rounds)
         self.ending = Ending(
             objective,
@@ -191,9 +193,8 @@ class Tuning:
                 interrupted=self.clock.reason_to_stop,
             )
         objective.limit(self.plan.n_folds, self.plan.rounds, self.plan.train_rows)
-        lowest = self.plan.lowest_learning_rate
-        if lowest is not None and not self.sampling.exhaustive:  # the cells of a grid are what they are
-            objective.space = with_lowest_rate(objective.space, lowest) or objective.space
+        if not self.sampling.exhaustive:  # the cells of a grid are what they are
+            objective.space, self._floors = narrowed(objective, self.plan)
         if not unplanned.choices:
             self.ending.most_rounds = unplanned.cap
         self.ending.times_a_trials_round = self.plan.times_a_trials_round
@@ -398,4 +399,5 @@ class Tuning:
         if record.plan:
             when = "to fit the time of its first run" if self._goes_on else "to fit the time"
             lines.append(f"gbtune: {when}, {record.plan}")
+        lines += [f"gbtune: {floor}" for floor in self._floors]
         return lines + [f"gbtune: {note}" for note in self.objective.data.notes]

@@ -389,6 +389,7 @@ def test_coming_trials_get_a_penalty_where_the_librarys_default_came_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = many_uneven_classes()
+    monkeypatch.setattr("gbtune.narrowing.MANY_CLASSES", 99)
     monkeypatch.setattr("gbtune.soundness.FAR", 0.5)  # with eight rounds it is far from the worst
     result = gbtune.tune_lgbm(data.X, data.y, task="multiclass", timeout=15, cv=0.3, n_jobs=1, tracking=False)
     assert "gbtune: reg_lambda at least 1 from here: with the library's default the log_loss of" in (
@@ -404,6 +405,19 @@ def test_a_study_that_must_be_the_same_every_time_keeps_its_space(monkeypatch: p
     result = gbtune.tune_lgbm(X, y, n_trials=3, cv=2, n_jobs=1, tracking=False, progress=False)
     later = result.trials[result.trials["kind"] != "baseline"]
     assert len(later) and (later["param_reg_lambda"] < 1).all()
+
+
+@pytest.mark.parametrize(("classes", "floor"), [(20, 0.01), (21, 1.0)])
+def test_with_many_classes_lightgbm_has_a_penalty_from_the_start(
+    classes: int, floor: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X = np.random.default_rng(0).normal(size=(20 * classes, 3))
+    y = np.arange(len(X)) % classes
+    space = gbtune.SearchSpace.load("lightgbm/diverse").fix(learning_rate=0.3).override(n_estimators=(1, 3))
+    result = gbtune.tune_lgbm(X, y, task="multiclass", space=space, n_trials=3, cv=2, n_jobs=1, tracking=False)
+    later = result.trials[result.trials["kind"] != "baseline"]
+    assert later["param_reg_lambda"].min() == floor
+    assert ("gbtune: reg_lambda at least 1: with 21 classes" in capsys.readouterr().err) is (floor == 1.0)
 
 
 def test_a_penalty_that_is_fixed_or_high_enough_stays(wine: Frame) -> None:
