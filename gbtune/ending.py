@@ -163,7 +163,8 @@ class Ending:
             return trial.rounds
         allowed, limit = objective.evaluator.rounds.cap, self.most_rounds
         if trial.kind == BASELINE:
-            allowed, limit = objective.baseline_rounds, objective.family.default_rounds
+            allowed = objective.baseline_rounds
+            limit = limit if allowed < objective.family.default_rounds else allowed  # as it is, if it was not cut
         return longest(trial, allowed, limit, objective.metric)
 
     def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:

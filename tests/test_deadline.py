@@ -505,14 +505,15 @@ def test_what_was_not_ended_by_a_plan_keeps_its_rounds(time: Time) -> None:
     assert grown(interrupted, time, curve, 0.0) == 100
 
 
-def test_the_librarys_default_grows_to_its_own_rounds(time: Time) -> None:
+@pytest.mark.parametrize(("rounds", "found"), [(40, 160), (100, 100)])
+def test_the_librarys_default_grows_on_where_the_plan_ended_it(time: Time, rounds: int, found: int) -> None:
     end = planned(time, 1000.0)
-    end.objective.baseline_rounds = 40
-    rounds = tuple(range(1, 41))
+    end.objective.baseline_rounds = rounds
+    grid = tuple(range(1, rounds + 1))
     default = dataclasses.replace(
-        still_falling(), kind="baseline", rounds=40, curve_rounds=rounds, curve=tuple(60 + 40 / r for r in rounds)
+        still_falling(), kind="baseline", rounds=rounds, curve_rounds=grid, curve=tuple(60 + 40 / r for r in grid)
     )
-    assert grown(end, time, default, 0.0) == end.objective.family.default_rounds == 100
+    assert grown(end, time, default, 0.0) == found
 
 
 def test_on_a_hold_out_no_trial_is_begun_that_has_less_time_than_the_shortest(time: Time) -> None:
