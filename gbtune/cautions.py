@@ -53,7 +53,7 @@ def find_warnings(
     if best is None:
         found.append("No trial completed.")
     else:
-        found += _on_the_edge(best, distributions)
+        found += _on_the_edge(best, distributions, facts.study.lowest_learning_rate)
         found += _not_converged(facts, best)
         found += _folds_disagree(facts, best)
         found += _suspiciously_good(facts, best)
@@ -65,8 +65,12 @@ def find_warnings(
     return found
 
 
-def _on_the_edge(best: TrialRecord, distributions: Mapping[str, optuna.distributions.BaseDistribution]) -> list[str]:
+def _on_the_edge(
+    best: TrialRecord, distributions: Mapping[str, optuna.distributions.BaseDistribution], floor: float | None
+) -> list[str]:
     sides = {name: _edge(best.params.get(name), distributions.get(name)) for name in best.sampled}
+    if floor is not None and sides.get("learning_rate") == "lower":  # it is the plan's edge, which only time moves
+        del sides["learning_rate"]
     return [
         f"{name} = {format_value(best.params[name])} lies on the {side} edge of the space: a wider range may do better."
         for name, side in sides.items()

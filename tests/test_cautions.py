@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import optuna
 import pytest
 from sklearn.datasets import load_iris
 from test_plots import study_record
@@ -106,6 +107,15 @@ def test_what_the_plan_ended_needs_more_time_and_the_space_more_rounds():
     by_space, by_plan = ended(30), ended(3000, further=80)
     assert "at the last of 30 rounds: a higher cap of n_estimators may do better" in warned(by_space)
     assert "at the last of 30 rounds (the model was grown on to 80): more time may do better" in warned(by_plan)
+
+
+@pytest.mark.parametrize(("floor", "said"), [(None, True), (0.2, False)])
+def test_the_edge_that_the_plan_has_drawn_is_not_the_spaces(floor, said):
+    given = facts()
+    best = dataclasses.replace(given.best, params={"learning_rate": 0.2, "max_depth": 12}, sampled=("learning_rate",))
+    planned = dataclasses.replace(given, best=best, study=dataclasses.replace(given.study, lowest_learning_rate=floor))
+    range_ = optuna.distributions.FloatDistribution(0.2, 0.6, log=True)
+    assert bool(find_warnings(planned, [], {"learning_rate": range_})) is said
 
 
 @pytest.mark.parametrize(
