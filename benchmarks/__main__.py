@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import samplers
+from benchmarks import growth, samplers
 from benchmarks.ci import run as ci
 from benchmarks.final_model import command as final_model
 from benchmarks.first_trials import command as first_trials
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     quality.add_commands(commands)
     final_model.add_commands(commands)
     first_trials.add_commands(commands)
+    growth.add_commands(commands)
     options = parser.parse_args(arguments)
     if options.command == "replay":
         return replay.run(options)
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         return final_model.run(options)
     if options.command == "first-trials":
         return first_trials.run(options)
+    if options.command == "growth":
+        return growth.run(options)
     if options.command == "quality":
         return quality.run(options)
     if options.command == "samplers":

@@ -8,10 +8,9 @@ from gbtune.metrics import Metric
 from gbtune.narrowing import AT_CAP
 from gbtune.records import TrialRecord
 
-FURTHER = 4
-"""At most so many times the rounds of its trial."""
-STEEP = 0.25
-"""Of what the first half of the last doubling's rounds gained, the second half gains so much at least: it goes on."""
+STEEP = ((0.75, 4), (0.25, 2))
+"""Of what the first half of the last doubling's rounds gained, the second half gained at least so much: then so many
+times the rounds of the trial, at most (docs/performance.md, "What grows further")."""
 
 
 def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int:
@@ -32,13 +31,17 @@ def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int
 
     Examples
     --------
+    >>> import dataclasses
     >>> from gbtune.growth import longest
     >>> from gbtune.metrics import metric_named
     >>> from gbtune.records import TrialRecord
     >>> loss, rounds = metric_named("log_loss"), tuple(range(1, 21))
     >>> falling = TrialRecord(0, "complete", {}, rounds=20, curve_rounds=rounds, curve=tuple(3 / r for r in rounds))
     >>> longest(falling, 20, 3000, loss), longest(falling, 20, 50, loss), longest(falling, 100, 3000, loss)
-    (80, 50, 20)
+    (40, 40, 20)
+    >>> steep = dataclasses.replace(falling, curve=tuple(3 - r / 10 for r in rounds))
+    >>> longest(steep, 20, 3000, loss), longest(steep, 20, 50, loss)
+    (80, 50)
     >>> flat = TrialRecord(0, "complete", {}, rounds=20, curve_rounds=rounds, curve=tuple(9.0**-r for r in rounds))
     >>> longest(flat, 20, 3000, loss)
     20
@@ -47,5 +50,6 @@ def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int
         return trial.rounds
     losses = [metric.loss_of(value) for value in trial.curve]
     quarter, half, end = np.interp([trial.rounds / 4, trial.rounds / 2, trial.rounds], trial.curve_rounds, losses)
-    falls_on = half - end > STEEP * max(quarter - half, 0.0)  # not where one of them is not a number
-    return min(limit, FURTHER * trial.rounds) if falls_on else trial.rounds
+    before, last = quarter - half, half - end
+    further = next((times for steep, times in STEEP if last > 0 and last >= steep * before), 1)
+    return min(limit, further * trial.rounds)

@@ -411,7 +411,7 @@ def test_the_recipe_of_a_model_that_was_cut_has_the_rounds_that_it_has(time: Tim
 def still_falling(refit: float = 4.0) -> TrialRecord:
     """A trial that the plan ended after a hundred rounds."""
     rounds = tuple(range(1, 101))
-    return dataclasses.replace(trial(0, refit=refit), curve_rounds=rounds, curve=tuple(60 + 40 / r for r in rounds))
+    return dataclasses.replace(trial(0, refit=refit), curve_rounds=rounds, curve=tuple(100 - 0.4 * r for r in rounds))
 
 
 def planned(time: Time, timeout: float, **arguments: Any) -> Ending:
@@ -482,6 +482,12 @@ def test_a_study_without_a_timeout_is_the_same_every_time(time: Time) -> None:
     assert grown(end, time, still_falling(), 10.0) == 100
 
 
+@pytest.mark.parametrize(("last", "rounds"), [(0.2, 100), (0.3, 200), (0.7, 200), (0.8, 400), (-0.1, 100)])
+def test_the_steeper_the_curve_the_further_it_grows(time: Time, last: float, rounds: int) -> None:
+    bend = dataclasses.replace(still_falling(), curve_rounds=(25, 50, 100), curve=(70.0, 69.0, 69.0 - last))
+    assert grown(planned(time, 100.0), time, bend, 10.0) == rounds
+
+
 @pytest.mark.parametrize(("begins", "rounds"), [(10.0, 400), (91.0, 200), (95.5, 100)])
 def test_it_grows_while_there_is_time(time: Time, begins: float, rounds: int) -> None:
     end = planned(time, 100.0)
@@ -511,7 +517,7 @@ def test_the_librarys_default_grows_on_where_the_plan_ended_it(time: Time, round
     end.objective.baseline_rounds = rounds
     grid = tuple(range(1, rounds + 1))
     default = dataclasses.replace(
-        still_falling(), kind="baseline", rounds=rounds, curve_rounds=grid, curve=tuple(60 + 40 / r for r in grid)
+        still_falling(), kind="baseline", rounds=rounds, curve_rounds=grid, curve=tuple(100 - 0.4 * r for r in grid)
     )
     assert grown(end, time, default, 0.0) == found
 
