@@ -80,7 +80,10 @@ def _curves(name: str, family: str, folder: Path | None, rounds: int, known: Any
 
 
 def cases(curves: list[list[float]]) -> pd.DataFrame:
-    """Return a row for each look at a curve that was at its best: how steep it is, and what becomes of its loss."""
+    """Return a row for each look at a curve that was at its best: how steep it is, and what becomes of its loss.
+
+    Where the doubling before gained nothing there is no steepness, and no further growth.
+    """
     found = []
     for curve in map(np.asarray, curves):
         for rounds in LOOKS:
@@ -89,7 +92,7 @@ def cases(curves: list[list[float]]) -> pd.DataFrame:
             at = np.interp([rounds / 4, rounds / 2], np.arange(1, len(curve) + 1), curve)
             before, last, now = at[0] - at[1], at[1] - curve[rounds - 1], curve[rounds - 1]
             later = {times: curve[int(times * rounds) - 1] / now - 1 for times in TIMES}
-            found.append({"steep": last / before if before > 0 else np.inf, **later})
+            found.append({"steep": last / before if before > 0 else np.nan, **later})
     return pd.DataFrame(found, columns=["steep", *TIMES])
 
 

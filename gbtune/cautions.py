@@ -86,10 +86,10 @@ def _not_converged(facts: SummaryFacts, best: TrialRecord) -> list[str]:
     if not still_improving or best.kind == "baseline" or not read_off:
         return []
     planned = parameters is not None and best.rounds < parameters.get("n_estimators", {}).get("high", 0)
-    further = facts.final_model.rounds if facts.final_model is not None else None
+    further = facts.final_model.rounds[:1] if facts.final_model is not None else ()
     return [
         f"The score was still improving at the last of {best.rounds} rounds"
-        + ("" if further is None else f" (the model was grown on to {further})")
+        + "".join(f" (the model was grown on to {rounds})" for rounds in further)
         + (": more time may do better." if planned else ": a higher cap of n_estimators may do better.")
     ]
 

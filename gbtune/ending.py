@@ -107,10 +107,12 @@ class Ending:
         """When fitting those began that are being fitted."""
         self._planned: float | None = None
         """Seconds that were expected for what is fitted so far; None: nothing is yet."""
-        self._longest = 0
-        """Rounds to which the model, one alone, may grow while there is time; 0: those of its trial."""
+        self._afterwards = 0.0
+        """Seconds that were kept for what comes after the model when fitting began."""
+        self._most: list[int] = []
+        """Rounds to which the models may grow while there is time; empty: those of their trials."""
         self._rounds: dict[int, int] = {}
-        """How many the models at these positions of `members` have, where those are not their trials'."""
+        """How many the models at these positions of `members` have, once that is known."""
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -126,12 +128,12 @@ class Ending:
             return
         further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
         slower = SIDE_BY_SIDE if self.workers > 1 else 1.0
-        best = self.members[0]
-        _, seconds = self._affordable(self._alone(best) + further, slower)
-        self.clock.reserved, self.clock.growth = seconds + self._seconds_afterwards(), 0.0
-        if self.clock.timeout is not None and (most := self._most_rounds(best)) > best.rounds:
-            wanted = min(self._alone(best) * most / best.rounds, GROWTH_SHARE * self.clock.timeout)
-            self.clock.growth = max(0.0, wanted - seconds)
+        if grown := self._grown():
+            seconds, wanted = self._seconds_to_grow(grown)
+        else:
+            _, seconds = self._affordable(self._alone(self.members[0]) + further, slower)
+            wanted = seconds
+        self.clock.reserved, self.clock.growth = seconds + self._seconds_afterwards(), wanted - seconds
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
         """Keep time for a model that takes so many seconds on the training rows of a fold; no trial is known yet.
@@ -152,20 +154,31 @@ class Ending:
             shortest = FASTER * min(times)
             self.clock.shortest_trial = min(shortest, self.clock.shortest_trial or shortest)
 
-    def _most_rounds(self, trial: TrialRecord) -> int:
-        """Return to how many rounds the model of the best trial is grown, if there is time.
+    def _grown(self) -> list[int]:
+        """Return to how many rounds the models that are fitted first may grow, if there is time; empty: no further.
 
-        Rounds that are missing are worth more than further models; on several cores it must be a model that uses them.
+        They are so many as use all cores. Where rounds are missing, those are worth more than further models.
         """
-        objective, alone = self.objective, len({member.number for member in self.members}) == 1
-        uses_all_cores = self._all_threads == self.n_jobs or alone
-        if self.clock.timeout is None or not (uses_all_cores and objective.family.capabilities.stoppable):
-            return trial.rounds
-        allowed, limit = objective.evaluator.rounds.cap, self.most_rounds
+        if self.clock.timeout is None or not self.objective.family.capabilities.stoppable:
+            return []
+        first = self.members[: 1 if self._all_threads > 1 else self.workers]
+        most = [self._most_rounds(trial) for trial in first]
+        return most if most and most[0] > first[0].rounds else []
+
+    def _most_rounds(self, trial: TrialRecord) -> int:
+        objective, allowed, limit = self.objective, self.objective.evaluator.rounds.cap, self.most_rounds
         if trial.kind == BASELINE:
             allowed = objective.baseline_rounds
             limit = limit if allowed < objective.family.default_rounds else allowed  # as it is, if it was not cut
         return longest(trial, allowed, limit, objective.metric)
+
+    def _seconds_to_grow(self, grown: Sequence[int]) -> tuple[float, float]:
+        """Return the seconds of the first models with their trials' rounds, and with so many, at most half the time."""
+        threads, slower = (self._all_threads, 1.0) if len(grown) == 1 else (1, SIDE_BY_SIDE)
+        first = self.members[: len(grown)]
+        each = [slower * self._refit_seconds(trial, threads) for trial in first]
+        further = max(alone * most / trial.rounds for alone, most, trial in zip(each, grown, first, strict=True))
+        return max(each), max(*each, min(further, GROWTH_SHARE * (self.clock.timeout or 0.0)))
 
     def _choose(self, about: StudyRecord, records: Sequence[TrialRecord]) -> None:
         """Choose the members; a single slow configuration is to be fitted once, not with several seeds."""
@@ -257,19 +270,20 @@ class Ending:
         # A search ends a little late: half of the margin is for that.
         count, _ = self._affordable(self._left, (1 + SIDE_BY_SIDE) / 2)
         interrupted = self.clock.interrupt.is_set()
-        if not interrupted and (most := self._most_rounds(chosen[0])) > chosen[0].rounds:
-            self._longest, count = most, 1
-            self.members = self.members[:1]
+        self._most, self._afterwards = [] if interrupted else self._grown()[:count], self._seconds_afterwards()
+        if self._most:
+            count = len(self._most)
+            self.members = chosen = chosen[:count]
         side_by_side = 1 if interrupted else min(self.workers, count)
         self._threads = self._all_threads if side_by_side == 1 else 1
         started, self._began, self._planned = time.perf_counter(), self.clock.elapsed, None
         self._batch_began = self._began
         model, fitted = fit_members(
             self.objective,
-            self.members,
+            chosen,
             threads=self._threads,
             workers=side_by_side,
-            longest=self._longest,
+            longest=self._most,
             may_go_on=self._may_go_on,
             enough=self._is_enough,
         )
@@ -278,11 +292,11 @@ class Ending:
             self._explain(position, kept.rounds, kept.sound)
         self.review.store(self.members[0], feature_importances(model), time.perf_counter() - started)
         numbers = tuple(trial.number for trial in self.members)
-        further = self._rounds[0] > chosen[0].rounds
+        rounds = tuple(self._rounds[position] for position in range(len(numbers)))
         final = FinalModel(
             numbers,
             left_out=len({trial.number for trial in chosen} - set(numbers)),
-            rounds=self._rounds[0] if further else None,
+            rounds=rounds if rounds[0] > chosen[0].rounds else (),
         )
         try:
             self.study.set_user_attr(FINAL_MODEL_KEY, final.to_json())
@@ -298,7 +312,7 @@ class Ending:
     def _explain(self, position: int, rounds: int, sound: bool) -> None:
         """Keep in mind how many rounds a model has, and warn where it should have more."""
         trial = self.members[position]
-        grown = self._rounds.get(position, self._longest or trial.rounds)
+        grown = self._rounds.get(position, self._most[position] if self._most else trial.rounds)
         self._rounds[position] = rounds
         if not sound:
             warnings.warn(
@@ -353,7 +367,7 @@ class Ending:
         if grown < rounds:
             if elapsed <= timeout or (rounds - grown) * per_round < NEARLY_DONE * timeout:
                 return False
-        elif not self._longest or (self._left > per_round and not self.clock.interrupt.is_set()):
+        elif not self._most or (timeout - elapsed - self._afterwards > per_round and not self.clock.interrupt.is_set()):
             return False
         self._rounds[position] = grown
         return True
@@ -361,7 +375,7 @@ class Ending:
     def _fitted_with(self, position: int) -> dict[str, Any]:
         """Return what a member was really fitted with: its recipe must give the same model again."""
         params = self.members[position].all_params
-        return {**params, "n_estimators": self._rounds[position]} if position in self._rounds else params
+        return {**params, "n_estimators": self._rounds.get(position, params["n_estimators"])}
 
     def _nothing_completed(self, records: list[TrialRecord], plan: Plan) -> BaseException:
         if self.clock.interrupt.is_set():

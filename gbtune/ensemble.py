@@ -35,8 +35,8 @@ class FinalModel(JsonRecord):
         Their numbers, the best first; one that was fitted with several seeds so often.
     left_out : int, default 0
         How many more were wanted, and did not fit into the time.
-    rounds : int or None, default None
-        Of the first, where it grew further than its trial.
+    rounds : tuple of int, default ()
+        Of each, where the first grew further than its trial.
 
     Examples
     --------
@@ -45,13 +45,15 @@ class FinalModel(JsonRecord):
     'mean of 3, fitted like trials 7, 3 and 12 on all rows (for 2 more there was no time)'
     >>> FinalModel((7, 3, 7, 7)).words
     'mean of 4, fitted like trials 7 (3 seeds) and 3 on all rows'
-    >>> FinalModel((7,), rounds=80).words
-    'fitted like trial 7 on all rows, with 80 rounds: the trial was still improving when it had all of its own'
+    >>> FinalModel((7,), rounds=(80,)).words
+    'fitted like trial 7 on all rows, with 80 rounds: it was still improving at its last'
+    >>> FinalModel((7, 3), rounds=(80, 75)).words
+    'mean of 2, fitted like trials 7 and 3 on all rows, with 80 and 75 rounds: 7 was still improving at its last'
     """
 
     trials: tuple[int, ...]
     left_out: int = 0
-    rounds: int | None = None
+    rounds: tuple[int, ...] = ()
 
     @property
     def words(self) -> str:
@@ -62,9 +64,11 @@ class FinalModel(JsonRecord):
         mean = f"mean of {len(self.trials)}, " if len(self.trials) > 1 else ""
         more = f" (for {self.left_out} more there was no time)" if self.left_out else ""
         further = ""
-        if self.rounds is not None:
-            first = "the trial" if len(self.trials) == 1 else f"trial {self.trials[0]}"
-            further = f", with {self.rounds} rounds: {first} was still improving when it had all of its own"
+        if self.rounds:
+            *some, final = map(str, self.rounds)
+            counts = f"{', '.join(some)} and {final}" if some else final
+            first = self.trials[0] if some else "it"
+            further = f", with {counts} rounds: {first} was still improving at its last"
         return f"{mean}fitted like {which} on all rows{further}{more}"
 
 

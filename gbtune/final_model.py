@@ -118,7 +118,7 @@ def fit_members(
     *,
     threads: int,
     workers: int,
-    longest: int = 0,
+    longest: Sequence[int] = (),
     may_go_on: Callable[[Sequence[TrialRecord]], bool] = lambda _: True,
     enough: Callable[[int, int], bool] = lambda position, grown: False,
 ) -> tuple[Any, list[Member]]:
@@ -132,8 +132,8 @@ def fit_members(
         The best first. The first is always fitted.
     threads, workers : int
         Threads of each booster; boosters side by side.
-    longest : int, optional
-        Rounds to which each may grow instead, until it is `enough`; 0: its own.
+    longest : sequence of int, optional
+        Rounds to which each may grow instead, until it is `enough`.
     may_go_on : callable, optional
         Asked before the next ones are fitted, with their trials; False: leave them and the rest out.
     enough : callable, optional
@@ -149,7 +149,7 @@ def fit_members(
 
     def fit(position: int) -> tuple[Any, Member]:
         trial = trials[position]
-        rounds = wanted = longest or trial.rounds
+        rounds = wanted = longest[position] if longest else trial.rounds
 
         def stop(grown: int) -> bool:
             nonlocal rounds

@@ -9,8 +9,8 @@ from gbtune.narrowing import AT_CAP
 from gbtune.records import TrialRecord
 
 STEEP = ((0.75, 4), (0.25, 2))
-"""Of what the first half of the last doubling's rounds gained, the second half gained at least so much: then so many
-times the rounds of the trial, at most (docs/performance.md, "What grows further")."""
+"""The last doubling of its rounds gained at least so much of what the one before had gained, which was something: then
+so many times the rounds of the trial, at most (docs/performance.md, "What grows further")."""
 
 
 def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int:
@@ -51,5 +51,5 @@ def longest(trial: TrialRecord, allowed: int, limit: int, metric: Metric) -> int
     losses = [metric.loss_of(value) for value in trial.curve]
     quarter, half, end = np.interp([trial.rounds / 4, trial.rounds / 2, trial.rounds], trial.curve_rounds, losses)
     before, last = quarter - half, half - end
-    further = next((times for steep, times in STEEP if last > 0 and last >= steep * before), 1)
+    further = next((times for steep, times in STEEP if before > 0 and last >= steep * before), 1)
     return min(limit, further * trial.rounds)

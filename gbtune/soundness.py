@@ -20,7 +20,7 @@ FAR = 1.5
 
 
 def sound_rounds(family: ModelFamily, model: Any, data: Dataset, rounds: int) -> tuple[Any, int, bool]:
-    """Return a model of several classes without the rounds in which it came apart, how many it keeps, if that helps.
+    """Return a model of several classes without the rounds in which it came apart, how many it keeps, if it is sound.
 
     It has come apart if it knows rows that it has learned from far less well than the frequencies of the classes do. In
     a leaf with next to no rows of a class nothing but a penalty bounds the value: with many uneven classes a LightGBM

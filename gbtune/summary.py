@@ -265,7 +265,7 @@ def summary_rows(facts: SummaryFacts) -> list[tuple[str, str]]:
     total = sum(facts.counts.get(state, 0) for state in STATES)
     rows.append(("trials", f"{total}: {', '.join(states) or 'none'}, in {format_seconds(facts.seconds)}"))
     final = facts.final_model
-    if final is not None and (len(final.trials) > 1 or final.rounds is not None):
+    if final is not None and (len(final.trials) > 1 or final.rounds):
         rows.append(("model", final.words))
     if facts.importances:
         rows.append(("mattered", mattered(facts.importances)))

@@ -98,13 +98,13 @@ def test_values_that_are_nearly_all_explained_are_suspicious_in_any_unit():
 
 
 def test_what_the_plan_ended_needs_more_time_and_the_space_more_rounds():
-    def ended(cap: int, further: int | None = None) -> SummaryFacts:
+    def ended(cap: int, *further: int) -> SummaryFacts:
         given, rounds = facts(), {"kind": "rounds", "high": cap}
         study = dataclasses.replace(given.study, space_definition={"parameters": {"n_estimators": rounds}})
         best = dataclasses.replace(given.best, rounds=30, rounds_grown=(30,))
         return dataclasses.replace(given, study=study, best=best, final_model=FinalModel((7,), rounds=further))
 
-    by_space, by_plan = ended(30), ended(3000, further=80)
+    by_space, by_plan = ended(30), ended(3000, 80)
     assert "at the last of 30 rounds: a higher cap of n_estimators may do better" in warned(by_space)
     assert "at the last of 30 rounds (the model was grown on to 80): more time may do better" in warned(by_plan)
 

@@ -6,6 +6,8 @@ On a clock that stands still, except where a booster grows a round or a tracker 
 from __future__ import annotations
 
 import dataclasses
+import queue
+import threading
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +35,7 @@ from gbtune.ending import (
     WRITING_SHARE,
     Ending,
 )
+from gbtune.ensemble import FINAL_MODEL_KEY, FinalModel
 from gbtune.families.base import FoldFit, Prepared
 from gbtune.final_model import ENOUGH
 from gbtune.planning import speed_up
@@ -457,13 +460,35 @@ def test_no_trial_begins_in_the_time_of_a_model_that_grows(time: Time) -> None:
     assert end.clock.has_time_for_a_trial, "another one is better, and it has all of its rounds"
 
 
-@pytest.mark.parametrize(("n_jobs", "rounds"), [(1, 400), (2, 100)])
-def test_rounds_go_before_members_where_one_model_uses_all_cores(time: Time, n_jobs: int, rounds: int) -> None:
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_so_many_models_grow_as_use_all_cores(time: Time, n_jobs: int) -> None:
     end = planned(time, 100.0, n_jobs=n_jobs)
-    others = [dataclasses.replace(still_falling(), number=number, params={"split": number / 9}) for number in (1, 2)]
-    assert grown(end, time, still_falling(), 10.0, others) == rounds
-    assert len(end.members) == (1 if n_jobs == 1 else 3)
-    assert (end.clock.growth > 0) is (n_jobs == 1)
+    others = [
+        dataclasses.replace(still_falling(), number=1, params={"split": 0.1}),
+        dataclasses.replace(still_falling(), number=2, params={"split": 0.2}),
+    ]
+    assert grown(end, time, still_falling(), 10.0, others) == 400
+    assert [member.number for member in end.members] == [0, 1][:n_jobs]
+    assert end.objective.family.fitted == [400] * n_jobs  # type: ignore[attr-defined]
+    once = 4.0 * (SIDE_BY_SIDE if n_jobs == 2 else 1.0)
+    assert end.clock.growth == pytest.approx(3 * once)
+    assert end.clock.reserved == pytest.approx(once + 100 * LOOK_SHARE), "of no model that is not fitted"
+    final = FinalModel.from_json(end.study.user_attrs[FINAL_MODEL_KEY])
+    assert final == FinalModel((0, 1)[:n_jobs], rounds=(400, 400)[:n_jobs]), "for none there was no time"
+
+
+def test_beside_a_model_that_grows_another_has_the_rounds_of_its_trial(time: Time) -> None:
+    end = planned(time, 100.0, n_jobs=2)
+    done = dataclasses.replace(trial(1), rounds=90)
+    grown(end, time, still_falling(), 10.0, [done])
+    assert sorted(end.objective.family.fitted) == [90, 400]  # type: ignore[attr-defined]
+    assert [end._fitted_with(position)["n_estimators"] for position in (0, 1)] == [400, 90]
+
+
+def test_a_scheduled_rate_grows_on_too_for_its_horizon_is_its_own(time: Time) -> None:
+    best = still_falling()
+    scheduled = dataclasses.replace(best, params={**best.params, "learning_rate_schedule": "cosine"})
+    assert grown(planned(time, 100.0), time, scheduled, 10.0) == 400
 
 
 def test_a_model_that_grew_and_was_cut_to_its_trials_rounds_has_these_in_its_recipe(
@@ -501,7 +526,8 @@ def test_what_was_not_ended_by_a_plan_keeps_its_rounds(time: Time) -> None:
     flat = dataclasses.replace(curve, curve=tuple(60 + 0.5**rounds for rounds in curve.curve_rounds))
     stopped = dataclasses.replace(curve, rounds=80)
     broken = dataclasses.replace(curve, curve=(*curve.curve[:-1], float("nan")))
-    for best in (flat, stopped, broken):
+    late = dataclasses.replace(curve, curve=tuple(60 - 1e-6 * max(0, r - 95) for r in curve.curve_rounds))
+    for best in (flat, stopped, broken, late):
         assert grown(planned(Time(), 100.0), time, best, 0.0) == best.rounds
     without_a_plan = planned(time, 100.0)
     without_a_plan.most_rounds = 100
@@ -582,7 +608,8 @@ def line_of(time: Time, **more: Any) -> Any:
     """A connection to a process that was started now, with nothing to hear."""
     line = tracking_line.Line.__new__(tracking_line.Line)
     vars(line).update(began=time.now, told_at=None, ready_at=None, broken=False, unwritten=0, pace=0.5)
-    vars(line).update(first_seconds=tracking_line.FIRST_SECONDS, **more)
+    vars(line).update(first_seconds=tracking_line.FIRST_SECONDS, outbox=queue.SimpleQueue(), _hearing=threading.Lock())
+    vars(line).update(more)
     line.hear = list  # type: ignore[method-assign]
     return line
 
@@ -636,6 +663,7 @@ def test_a_process_that_is_used_again_has_its_imports_behind_it(process_time: Ti
     line = tracker._line = line_of(process_time, end=lambda seconds: None)
     process_time.passes(30.0)
     line.begin_again(tracker.inner)
+    assert line.outbox.get_nowait() == ("hold", None)
     assert tracker.backlog_seconds == tracking_line.FIRST_SECONDS - tracking_line.IMPORT_SECONDS
     line.told_at = process_time.now
     process_time.passes(2.0)

@@ -420,6 +420,40 @@ def test_with_many_classes_lightgbm_has_a_penalty_from_the_start(
     assert ("gbtune: reg_lambda at least 1: with 21 classes" in capsys.readouterr().err) is (floor == 1.0)
 
 
+def many_classes() -> tuple[Any, Any]:
+    X = np.random.default_rng(0).normal(size=(420, 3))
+    return X, np.arange(len(X)) % 21
+
+
+def test_the_cells_of_a_grid_have_the_penalty_that_they_have() -> None:
+    space = gbtune.SearchSpace.load("lightgbm/grid-mini").override(
+        reg_lambda={"kind": "float", "low": 0.0, "high": 10.0, "default": 1.0, "grid": [0.0]}, n_estimators=(1, 3)
+    )
+    result = gbtune.tune_lgbm(
+        *many_classes(), task="multiclass", space=space, sampler="grid", n_trials=3, cv=2, n_jobs=1, tracking=False
+    )
+    cells = result.trials[result.trials["kind"] == "grid"]
+    assert len(cells) == 2 and (cells["param_reg_lambda"] == 0.0).all()
+
+
+def test_a_study_of_many_classes_goes_on(tmp_path: Path) -> None:
+    space = gbtune.SearchSpace.load("lightgbm/diverse").fix(learning_rate=0.3).override(n_estimators=(1, 3))
+    for n_trials in (2, 4):
+        result = gbtune.tune_lgbm(
+            *many_classes(),
+            task="multiclass",
+            space=space,
+            study="many",
+            storage=f"sqlite:///{tmp_path / 'many.db'}",
+            n_trials=n_trials,
+            cv=2,
+            n_jobs=1,
+            tracking=False,
+        )
+    later = result.trials[result.trials["kind"] != "baseline"]
+    assert len(result.trials) == 4 and (later["param_reg_lambda"] >= 1.0).all()
+
+
 def test_a_penalty_that_is_fixed_or_high_enough_stays(wine: Frame) -> None:
     xgboost, lightgbm = gbtune.Objective("xgboost", *wine), gbtune.Objective("lightgbm", *wine)
     assert with_penalty(xgboost.space, xgboost.family) is None

@@ -30,6 +30,8 @@ def test_a_sitting_records_each_curve_once(tmp_path: Path, capsys: pytest.Captur
 
 def test_only_a_curve_at_its_best_is_looked_at() -> None:
     falling, rising = [1 / r for r in range(1, 401)], [1 + abs(r - 4) / 10 for r in range(1, 401)]
+    sudden = [1 - max(0, r - 60) / 1e6 for r in range(1, 401)]
+    assert growth.cases([sudden])["steep"].tolist()[-1] != growth.cases([sudden])["steep"].tolist()[-1], "not a number"
     looks = growth.cases([falling, rising])
     assert len(looks) == len(growth.LOOKS)
     assert looks[4].tolist() == pytest.approx([-0.75] * len(growth.LOOKS))

@@ -299,6 +299,7 @@ def test_the_process_waits_so_long_after_a_study_alone(
         study_started=lambda study: None, _queue=lambda *_: None, study_finished=lambda outcome: "receipt"
     )
     monkeypatch.setattr(writer, "_warm_up", lambda: None)
+    monkeypatch.setattr(writer, "_end_with", lambda parent: None)
     monkeypatch.setattr(writer, "os", types.SimpleNamespace(_exit=end, chdir=os.chdir, getppid=os.getppid))
     monkeypatch.setattr(writer.signal, "signal", lambda *_: None)
     connection = Told(("start", (tracker, None, sys.argv, None)), ("finish", None), *more)
