@@ -128,11 +128,10 @@ class Ending:
             return
         further = math.inf if self.clock.timeout is None else ENSEMBLE_SHARE * self.clock.timeout
         slower = SIDE_BY_SIDE if self.workers > 1 else 1.0
-        if grown := self._grown():
+        count, seconds = self._affordable(self._alone(self.members[0]) + further, slower)
+        wanted = seconds
+        if grown := self._grown(count):
             seconds, wanted = self._seconds_to_grow(grown)
-        else:
-            _, seconds = self._affordable(self._alone(self.members[0]) + further, slower)
-            wanted = seconds
         self.clock.reserved, self.clock.growth = seconds + self._seconds_afterwards(), wanted - seconds
 
     def reserve(self, seconds_on_a_fold: float = 0.0) -> None:
@@ -154,14 +153,15 @@ class Ending:
             shortest = FASTER * min(times)
             self.clock.shortest_trial = min(shortest, self.clock.shortest_trial or shortest)
 
-    def _grown(self) -> list[int]:
+    def _grown(self, count: int) -> list[int]:
         """Return to how many rounds the models that are fitted first may grow, if there is time; empty: no further.
 
-        They are so many as use all cores. Where rounds are missing, those are worth more than further models.
+        Of the `count` that there is time for they are so many as use all cores. Where rounds are missing, those are
+        worth more than further models.
         """
         if self.clock.timeout is None or not self.objective.family.capabilities.stoppable:
             return []
-        first = self.members[: 1 if self._all_threads > 1 else self.workers]
+        first = self.members[: 1 if self._all_threads > 1 else min(count, self.workers)]
         most = [self._most_rounds(trial) for trial in first]
         return most if most and most[0] > first[0].rounds else []
 
@@ -270,7 +270,7 @@ class Ending:
         # A search ends a little late: half of the margin is for that.
         count, _ = self._affordable(self._left, (1 + SIDE_BY_SIDE) / 2)
         interrupted = self.clock.interrupt.is_set()
-        self._most, self._afterwards = [] if interrupted else self._grown()[:count], self._seconds_afterwards()
+        self._most, self._afterwards = [] if interrupted else self._grown(count), self._seconds_afterwards()
         if self._most:
             count = len(self._most)
             self.members = chosen = chosen[:count]

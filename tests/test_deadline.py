@@ -477,6 +477,13 @@ def test_so_many_models_grow_as_use_all_cores(time: Time, n_jobs: int) -> None:
     assert final == FinalModel((0, 1)[:n_jobs], rounds=(400, 400)[:n_jobs]), "for none there was no time"
 
 
+def test_no_time_is_kept_for_a_slow_model_beside_one_that_grows(time: Time) -> None:
+    end = planned(time, 100.0, n_jobs=2)
+    end.note(ABOUT, [still_falling(), dataclasses.replace(trial(1, refit=40.0), score=60.1)])
+    assert [member.number for member in end.members] == [0, 1]
+    assert end.clock.reserved == pytest.approx(4.0 + 100 * LOOK_SHARE) and end.clock.growth == pytest.approx(12.0)
+
+
 def test_beside_a_model_that_grows_another_has_the_rounds_of_its_trial(time: Time) -> None:
     end = planned(time, 100.0, n_jobs=2)
     done = dataclasses.replace(trial(1), rounds=90)
