@@ -40,9 +40,9 @@ class TuningResult:
     study : optuna.Study
         The finished study.
     model : object
-        Fitted on all encoded rows: the library's ordinary scikit-learn estimator with `best_params`, but for rounds that
-        the time took or gave, or scikit-learn's ``VotingClassifier`` or ``VotingRegressor`` over those of the `members`. Its classes are integer codes;
-        `predict` gives labels.
+        Fitted on all encoded rows: the library's ordinary scikit-learn estimator with `best_params`, but for rounds
+        that the end of the time took or gave; or scikit-learn's ``VotingClassifier`` or ``VotingRegressor`` over those
+        of the `members`. Its classes are integer codes; `predict` gives labels.
     encoder : Encoder
         Turns X into what `model` takes.
     seconds : float
