@@ -615,7 +615,7 @@ def line_of(time: Time, **more: Any) -> Any:
     """A connection to a process that was started now, with nothing to hear."""
     line = tracking_line.Line.__new__(tracking_line.Line)
     vars(line).update(began=time.now, told_at=None, ready_at=None, broken=False, unwritten=0, pace=0.5)
-    vars(line).update(first_seconds=tracking_line.FIRST_SECONDS, outbox=queue.SimpleQueue(), _hearing=threading.Lock())
+    vars(line).update(imports=tracking_line.IMPORT_SECONDS, outbox=queue.SimpleQueue(), _hearing=threading.Lock())
     vars(line).update(more)
     line.hear = list  # type: ignore[method-assign]
     return line

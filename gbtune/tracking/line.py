@@ -59,7 +59,7 @@ class Line:
         self.stores: dict[str, tuple[int, int] | None] = {}
         """What it has opened, with what file that was."""
         self.inner, self._hearing = tracker, threading.Lock()
-        self.first_seconds = FIRST_SECONDS
+        self.imports = IMPORT_SECONDS
         own = {name: value for name, value in _OWN_LIMITS.items() if name not in os.environ}
         self.process, self.connection = start_interpreter("gbtune.tracking.writer", "serve", environment=own)
         self.began, self.outbox = time.monotonic(), queue.SimpleQueue[Any]()
@@ -92,7 +92,7 @@ class Line:
         self.outbox.put(("hold", None))
         self.folder, self.inner = current_folder(), tracker
         self.began, self.told_at, self.ready_at, self.unwritten = time.monotonic(), None, None, 0
-        self.first_seconds = FIRST_SECONDS - IMPORT_SECONDS
+        self.imports = 0.0
 
     @property
     def stands_still(self) -> bool:
@@ -105,11 +105,15 @@ class Line:
         return self.ready_at is not None
 
     @property
+    def first_seconds(self) -> float:
+        """What getting ready usually takes."""
+        return FIRST_SECONDS - IMPORT_SECONDS + self.imports
+
+    @property
     def getting_ready(self) -> float:
         """Seconds it took, or has taken so far, without those in which it had nothing to do."""
         now = time.monotonic() if self.ready_at is None else self.ready_at
-        imports = IMPORT_SECONDS if self.first_seconds == FIRST_SECONDS else 0.0
-        idle = max(0.0, (now if self.told_at is None else self.told_at) - self.began - imports)
+        idle = max(0.0, (now if self.told_at is None else self.told_at) - self.began - self.imports)
         return now - self.began - idle
 
     @property

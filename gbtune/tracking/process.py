@@ -177,18 +177,18 @@ class ProcessTracker(Tracker):
         return heard
 
     def _end(self, seconds: float = _ENDING_SECONDS) -> None:
-        line, self._line = self._line, None
-        if self._ends is not None:
-            self._ends.detach()
-        if line is not None:
+        if (line := self._let_go()) is not None:
             line.end(seconds)
 
     def _keep(self) -> None:
+        if (line := self._let_go()) is not None:
+            KEPT.keep(line)
+
+    def _let_go(self) -> Line | None:
         line, self._line = self._line, None
         if self._ends is not None:
             self._ends.detach()
-        if line is not None:
-            KEPT.keep(line)
+        return line
 
     def _given_up(self, study: StudyRecord, outcome: StudyOutcome) -> Receipt:
         uri = self.inner.tracking_uri
