@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from gbtune.errors import InvalidArgument
 from gbtune.families import schedules
 from gbtune.families.base import (
     BinningCosts,
@@ -44,7 +46,7 @@ _TREE_PARAMS = frozenset(
     "max_depth max_leaves max_bin grow_policy learning_rate gamma min_child_weight max_delta_step subsample "
     "sampling_method colsample_bytree colsample_bylevel colsample_bynode reg_alpha reg_lambda "
     "scale_pos_weight base_score num_parallel_tree monotone_constraints interaction_constraints "
-    "max_cat_to_onehot max_cat_threshold".split()
+    "enable_categorical max_cat_to_onehot max_cat_threshold".split()
 )
 DEFAULT_RATE = 0.3
 
@@ -52,9 +54,13 @@ DEFAULT_RATE = 0.3
 class XGBoostFamily(ModelFamily):
     """XGBoost >= 3.1 with the hist tree method.
 
-    The feature matrix is quantised once per ``max_bin``; the folds take the cuts of the full matrix
-    (``ref=``), so a study builds 1 + 2k quantile matrices. The cuts are unweighted. They have seen the
-    features, never the target, of the held-out rows.
+    The feature matrix is quantised once per ``max_bin`` and ``enable_categorical``; the folds take the cuts of the
+    full matrix (``ref=``), so a study builds 1 + 2k quantile matrices of each. The cuts are unweighted. They have
+    seen the features, never the target, of the held-out rows.
+
+    ``enable_categorical``, True where it is not given, is XGBoost's own name with XGBoost's own meaning: False takes
+    categories for numbers, the places of their levels in `gbtune.encoding.Encoder`. A split then cuts their order in
+    two instead of choosing among all sets of levels, which overfits less where levels are many and rows per level few.
     """
 
     name = "xgboost"
@@ -115,8 +121,10 @@ class XGBoostFamily(ModelFamily):
         native = _native_params(params, loss, data.n_classes, seed, threads)
         if not (isinstance(prepared, XGBoostPrepared) and prepared.data is data):
             prepared = XGBoostPrepared(data, Folds((), "none", data.n_rows), loss, threads)
-        matrix = prepared.labelled_matrix(native["max_bin"])
+        binning = _Binning.of(params, data)
+        matrix = prepared.labelled_matrix(binning)
         init, _ = self.estimator_arguments(params)
+        init |= {"enable_categorical": True, "feature_types": binning.feature_types(data.X)}
         # Not xgb.train: the caller's autologging, if it is on, would make a run of it.
         booster, rate = xgb.Booster(native, [matrix]), _Rate(params)
         for done in range(rounds):
@@ -129,25 +137,23 @@ class XGBoostFamily(ModelFamily):
             n_estimators=booster.num_boosted_rounds(),
             objective=native["objective"],
             tree_method="hist",
-            enable_categorical=True,
             random_state=seed,
             seed_per_iteration=True,
             n_jobs=threads,
         )
         # The public door from a booster to an estimator: the file format, in memory.
-        estimator.load_model(bytearray(booster.save_raw("ubj")))
-        return estimator
+        return _with_model(estimator, bytearray(booster.save_raw("ubj")))
 
     def first_rounds(self, estimator: Any, rounds: int) -> Any:
         """Return an estimator of the first rounds; see `ModelFamily.first_rounds`."""
         shorter = type(estimator)(**{**estimator.get_params(), "n_estimators": rounds})
-        shorter.load_model(bytearray(estimator.get_booster()[:rounds].save_raw("ubj")))
-        return shorter
+        return _with_model(shorter, bytearray(estimator.get_booster()[:rounds].save_raw("ubj")))
 
     def estimator_arguments(self, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments of ``XGBClassifier`` and of its ``fit``; see `ModelFamily.estimator_arguments`.
 
-        A schedule is a ``LearningRateScheduler`` among the ``callbacks``, so clones of the estimator keep it.
+        A schedule is a ``LearningRateScheduler`` among the ``callbacks``, so clones of the estimator keep it. With
+        ``enable_categorical=False`` the class refuses columns of categories: give it their codes.
         """
         check_params(XGBoostFamily, (name for name in params if name != "n_estimators"))
         init, schedule = schedules.split(params, DEFAULT_RATE)
@@ -164,9 +170,35 @@ class XGBoostFamily(ModelFamily):
     def load(self, path: Path, task: str) -> Any:
         """Return an ``XGBClassifier`` or ``XGBRegressor`` that predicts as the saved one."""
         xgb = _xgboost()
-        estimator = (xgb.XGBRegressor if task == "regression" else xgb.XGBClassifier)(enable_categorical=True)
-        estimator.load_model(str(path))
-        return estimator
+        return _with_model((xgb.XGBRegressor if task == "regression" else xgb.XGBClassifier)(), str(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Binning:
+    """What decides how X is quantised: there is one matrix for each.
+
+    Parameters
+    ----------
+    max_bin : int
+        Bins of a column of numbers.
+    as_numbers : bool
+        Columns of categories are taken for numbers.
+    """
+
+    max_bin: int
+    as_numbers: bool
+
+    @classmethod
+    def of(cls, params: Params, data: Dataset) -> _Binning:
+        """Return the binning of data for these parameters."""
+        as_sets = params.get("enable_categorical", True)
+        if not isinstance(as_sets, bool | np.bool_):
+            raise InvalidArgument(f"enable_categorical must be True or False, got {as_sets!r}.")
+        return cls(params.get("max_bin", DEFAULT_MAX_BIN), bool(data.categorical) and not as_sets)
+
+    def feature_types(self, X: Any) -> list[str] | None:
+        """Return XGBoost's types of the columns; None: as they are."""
+        return ["q"] * X.shape[1] if self.as_numbers else None
 
 
 class XGBoostPrepared(Prepared):
@@ -176,9 +208,9 @@ class XGBoostPrepared(Prepared):
         _xgboost()  # a missing library is reported before the first trial
         self.data, self.folds, self.loss, self.threads = data, folds, loss, threads
         self._lock = threading.RLock()
-        self._full: dict[int, Any] = {}
-        self._labelled: set[int] = set()
-        self._pairs: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._full: dict[_Binning, Any] = {}
+        self._labelled: set[_Binning] = set()
+        self._pairs: dict[tuple[_Binning, int], tuple[Any, Any]] = {}
 
     def with_folds(self, folds: Folds) -> XGBoostPrepared:
         """Return the same data, binned already, with other folds; see `Prepared.with_folds`."""
@@ -191,43 +223,43 @@ class XGBoostPrepared(Prepared):
     ) -> XGBoostFoldFit:
         """Grow a booster on one fold; see `Prepared.train_fold`."""
         native = _native_params(params, self.loss, self.data.n_classes, seed, self.threads)
-        train, valid = self._matrices(native["max_bin"], fold)
+        train, valid = self._matrices(_Binning.of(params, self.data), fold)
         fit = XGBoostFoldFit(_xgboost().Booster(native, [train, valid]), train, valid, _Rate(params))
         fit.grow(rounds, on_round)
         return fit
 
-    def full_matrix(self, max_bin: int) -> Any:
+    def full_matrix(self, binning: _Binning) -> Any:
         """Return the quantile matrix of all rows, without labels and weights."""
         with self._lock:
-            if max_bin not in self._full:
-                self._full[max_bin] = _quantile_matrix(self.data.X, max_bin, self.threads)
-            return self._full[max_bin]
+            if binning not in self._full:
+                self._full[binning] = _quantile_matrix(self.data.X, binning, self.threads)
+            return self._full[binning]
 
-    def labelled_matrix(self, max_bin: int) -> Any:
+    def labelled_matrix(self, binning: _Binning) -> Any:
         """Return the quantile matrix of all rows with labels and weights, for training on it."""
         with self._lock:  # several boosters may be fitted on it side by side
-            matrix = self.full_matrix(max_bin)
-            if max_bin not in self._labelled:
+            matrix = self.full_matrix(binning)
+            if binning not in self._labelled:
                 matrix.set_label(self.data.y)
                 if self.data.sample_weight is not None:
                     matrix.set_weight(self.data.sample_weight)
-                self._labelled.add(max_bin)
+                self._labelled.add(binning)
             return matrix
 
-    def _matrices(self, max_bin: int, fold: int) -> tuple[Any, Any]:
-        key = (max_bin, fold)
+    def _matrices(self, binning: _Binning, fold: int) -> tuple[Any, Any]:
+        key = (binning, fold)
         with self._lock:
             if key not in self._pairs:
-                full = self.full_matrix(max_bin)
+                full = self.full_matrix(binning)
                 train, valid = self.folds.splits[fold]
-                self._pairs[key] = self._subset(train, full, max_bin), self._subset(valid, full, max_bin)
+                self._pairs[key] = self._subset(train, full, binning), self._subset(valid, full, binning)
             return self._pairs[key]
 
-    def _subset(self, rows: IntArray, reference: Any, max_bin: int) -> Any:
+    def _subset(self, rows: IntArray, reference: Any, binning: _Binning) -> Any:
         weight = self.data.sample_weight
         return _quantile_matrix(
             _rows(self.data.X, rows),
-            max_bin,
+            binning,
             self.threads,
             label=self.data.y[rows],
             weight=None if weight is None else weight[rows],
@@ -297,11 +329,22 @@ def _estimator_class(loss: str) -> Any:
     return xgb.XGBClassifier if loss.startswith("log_loss") else xgb.XGBRegressor
 
 
+def _with_model(estimator: Any, model: Any) -> Any:
+    """Load a model into an estimator that is given the columns of categories, whatever the trees take them for."""
+    estimator.load_model(model)  # sets enable_categorical by the trees
+    return estimator.set_params(enable_categorical=True)
+
+
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:
     check_params(XGBoostFamily, params)
     native = {
         "max_bin": DEFAULT_MAX_BIN,
-        **schedules.split(params, DEFAULT_RATE)[0],
+        # A matter of the matrix: see _Binning.
+        **{
+            name: value
+            for name, value in schedules.split(params, DEFAULT_RATE)[0].items()
+            if name != "enable_categorical"
+        },
         **_LOSSES[loss],
         "tree_method": "hist",
         "nthread": threads,
@@ -316,8 +359,15 @@ def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads
     return native
 
 
-def _quantile_matrix(X: Any, max_bin: int, threads: int, **fields: Any) -> Any:
-    return _xgboost().QuantileDMatrix(X, max_bin=max_bin, nthread=threads, enable_categorical=True, **fields)
+def _quantile_matrix(X: Any, binning: _Binning, threads: int, **fields: Any) -> Any:
+    return _xgboost().QuantileDMatrix(
+        X,
+        max_bin=binning.max_bin,
+        nthread=threads,
+        enable_categorical=True,
+        feature_types=binning.feature_types(X),
+        **fields,
+    )
 
 
 def _rows(X: Any, rows: IntArray) -> Any:
