@@ -28,18 +28,20 @@ DIVISION, N_FOLDS, SEED, WORKERS = 7, 2, 0, 2
 
 
 def run(chosen: Iterable[str], sets: Iterable[str], folder: Path | None, out: Path) -> int:
-    """Record what is not in the file yet, set by set; return the exit code."""
+    """Record what is not in the file yet, set by set and candidate by candidate; return the exit code."""
     results, sets = read(out), list(sets)
     for family in chosen:
         for name in sets:
-            if name in results.get(family, {}):
+            known = results.setdefault(family, {}).setdefault(name, {})
+            lacking = {each: params for each, params in candidates(family).items() if each not in known}
+            if not lacking:
                 continue
             if why := missing(name, folder):
                 print(f"SKIPPED {name}: needs {why}", flush=True)
                 continue
             started = time.monotonic()
             data = drawn(divide(name, folder, DIVISION), Case(name, family, DIVISION, 0, Depth(0), SETS[name]))
-            results.setdefault(family, {})[name] = outcomes(family, data, candidates(family))
+            known |= outcomes(family, data, lacking)
             write(results, out)
             print(f"{family} {name}: {time.monotonic() - started:.0f} s", flush=True)
     return 0

