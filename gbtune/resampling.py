@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gbtune.data import Dataset
 from gbtune.errors import GbtuneWarning, InvalidArgument, InvalidData
+from gbtune.group_folds import deal_groups
 from gbtune.records import Folds, IntArray
 from gbtune.seeds import seed as seed_of
 
@@ -180,24 +181,21 @@ def _folds(n_folds: int, data: Dataset, stream: int) -> tuple[Splits, str]:
 
 
 def _group_folds(n_folds: int, data: Dataset, stream: int) -> Splits:
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
     groups = _group_codes(data)
-    n_groups = len(np.unique(groups))
+    n_groups = int(groups.max()) + 1
     if n_groups < n_folds:
         raise InvalidData(
             f"cv={n_folds} group folds need at least as many groups; there are {n_groups}. "
             f"Use cv={n_groups} or fewer." if n_groups > 1 else
             "groups must hold at least two different groups to hold one out; there is 1."
         )  # fmt: skip
-    if data.task == "regression":
-        splitter = GroupKFold(n_folds, shuffle=True, random_state=stream)
-        return _sorted(splitter.split(groups, groups=groups))
-    counts = np.bincount(data.y)
-    # classes with fewer rows than folds cannot be stratified: they go with the largest class
-    strata = np.where((counts < n_folds)[data.y], counts.argmax(), data.y)
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=stream)
-    return _without_singles(_sorted(splitter.split(groups, strata, groups)), data)
+    fold_of = deal_groups(groups, _strata(data), [1 / n_folds] * n_folds, seed=stream)[groups]
+    splits = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_folds)]
+    return _without_singles(splits, data)
+
+
+def _strata(data: Dataset) -> IntArray:
+    return np.zeros(data.n_rows, dtype=np.intp) if data.task == "regression" else data.y.astype(np.intp)
 
 
 def _hold_out(fraction: float, data: Dataset, stream: int) -> tuple[Splits, str]:
@@ -222,30 +220,15 @@ def _hold_out(fraction: float, data: Dataset, stream: int) -> tuple[Splits, str]
 
 
 def _group_hold_out(fraction: float, data: Dataset, stream: int) -> Splits:
-    from sklearn.model_selection import GroupShuffleSplit
-
-    groups = _group_codes(data)
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
+    groups, strata = _group_codes(data), _strata(data)
+    if groups.max() == 0:
         raise InvalidData("groups must hold at least two different groups to hold one out; there is 1.")
-    # at least one group on either side; the draw that is nearest to the fraction and to the classes' shares
-    size = min(max(1, round(fraction * n_groups)), n_groups - 1)
-    draws = _sorted(GroupShuffleSplit(20, test_size=size, random_state=stream).split(groups, groups=groups))
-
-    def distance(draw: tuple[IntArray, IntArray]) -> float:
-        train, valid = draw
-        away = abs(len(valid) / data.n_rows - fraction)
-        if data.task == "regression":
-            return away
-        shares = [np.bincount(data.y[part], minlength=data.n_classes) / len(part) for part in draw]
-        n_lost = data.n_classes - len(np.unique(data.y[train]))
-        return float(away + np.abs(shares[0] - shares[1]).sum() / 2 + n_lost)
-
-    return _without_singles([min(draws, key=distance)], data)
-
-
-def _sorted(pairs: Iterable[tuple[Any, Any]]) -> Splits:
-    return [(np.sort(train).astype(np.intp), np.sort(valid).astype(np.intp)) for train, valid in pairs]
+    held_out = deal_groups(groups, strata, [1 - fraction, fraction], seed=stream)[groups] == 1
+    for lost in np.setdiff1d(strata, strata[~held_out]):  # a class must keep a group to learn from
+        group = groups[np.flatnonzero(strata == lost)[0]]
+        if (groups[held_out] != group).any():
+            held_out[groups == group] = False
+    return _without_singles([(np.flatnonzero(~held_out), np.flatnonzero(held_out))], data)
 
 
 def _without_singles(splits: Splits, data: Dataset) -> Splits:

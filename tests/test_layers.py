@@ -26,6 +26,7 @@ FLOORS: list[set[str]] = [
         "metrics",
         "study_metrics",
         "resampling",
+        "group_folds",
         "row_sample",
         "ensemble",
         "recipe",
