@@ -69,7 +69,7 @@ def milliseconds(sampler: Any, space: SearchSpace, behind: Iterable[int] = BEHIN
 
 def table(names: Iterable[str], spaces: Iterable[str], behind: Iterable[int], repeats: int) -> str:
     """Return the table in markdown, with the machine below."""
-    loaded, counts = [SearchSpace.load(name).without_categorical() for name in spaces], list(behind)
+    loaded, counts = [SearchSpace.load(name).for_levels(0) for name in spaces], list(behind)
     lines = [
         "| sampler | " + " | ".join(f"{space.name}, {count}" for space in loaded for count in counts) + " |",
         "|---|" + "---:|" * (len(loaded) * len(counts)),

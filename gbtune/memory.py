@@ -36,10 +36,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from optuna.distributions import CategoricalDistribution
 
 from gbtune.data import Dataset
 from gbtune.evaluation import Evaluator
-from gbtune.families.base import BinningCosts
+from gbtune.families.base import BinningCosts, ModelFamily
+from gbtune.spaces import SearchSpace
 
 MEMINFO = Path("/proc/meminfo")
 CGROUPS_OF_SELF = Path("/proc/self/cgroup")
@@ -100,6 +102,7 @@ def estimate_memory(
     *,
     isolation: Literal["thread", "process"],
     params: Mapping[str, Any] | None = None,
+    binnings: int = 1,
 ) -> MemoryEstimate:
     """Estimate what evaluations need.
 
@@ -115,6 +118,8 @@ def estimate_memory(
     params : mapping, optional
         Of the largest trees to expect: ``max_depth``, ``max_leaves``, ``num_leaves``, ``max_bin``. Default: the
         library's own.
+    binnings : int, default 1
+        Kept side by side: see `count_binnings`.
 
     Examples
     --------
@@ -142,7 +147,7 @@ def estimate_memory(
     fold_rows = [len(train) + len(valid) for train, valid in evaluator.folds.splits]
     folds = sum(fold_rows) / data.n_rows
     while_binning = costs.sampled * full * min(1.0, _BIN_SAMPLE_ROWS / data.n_rows) + costs.copied * raw
-    binned = round(full * (1 + folds) * cell_bytes + while_binning)
+    binned = round(binnings * full * (1 + folds) * cell_bytes + while_binning)
 
     histogram = _bins(data, int(params.get("max_bin", 256))) * HISTOGRAM_BIN_BYTES
     largest_fold = max((len(train) for train, _ in evaluator.folds.splits), default=data.n_rows)
@@ -152,8 +157,28 @@ def estimate_memory(
     trial = boosters + FIXED_BYTES
     if isolation == "thread":
         return MemoryEstimate(shared=raw + binned, per_worker=trial, present=raw)
-    own = round(full * 2 * cell_bytes + while_binning)
+    own = round(binnings * full * 2 * cell_bytes + while_binning)
     return MemoryEstimate(shared=2 * raw + own, per_worker=PROCESS_BYTES + binned + trial, present=raw)
+
+
+def count_binnings(family: ModelFamily, space: SearchSpace) -> int:
+    """Return how many times the trials of a study bin the data: once for all choices of what decides about it.
+
+    Of a range every value would be one more; they are not counted.
+
+    Examples
+    --------
+    >>> from gbtune import families
+    >>> from gbtune.memory import count_binnings
+    >>> from gbtune.spaces import SearchSpace
+    >>> count_binnings(families.get("lightgbm"), SearchSpace.load("lightgbm/wide"))  # max_bin: 127, 255 or 511
+    3
+    """
+    return math.prod(
+        len(distribution.choices)
+        for name, distribution in space.distributions(rounds=False).items()
+        if name in family.capabilities.binned_by and isinstance(distribution, CategoricalDistribution)
+    )
 
 
 def fitting_workers(estimate: MemoryEstimate, n_jobs: int, usable: int | None) -> tuple[int, str]:

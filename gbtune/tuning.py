@@ -17,7 +17,7 @@ from gbtune.errors import GbtuneWarning
 from gbtune.evaluation import Evaluator
 from gbtune.facts import best_record, read_records
 from gbtune.isolation import ProcessEvaluator
-from gbtune.memory import estimate_memory, fitting_workers, usable_memory
+from gbtune.memory import count_binnings, estimate_memory, fitting_workers, usable_memory
 from gbtune.narrowing import Narrowing, narrowed
 from gbtune.objective import BASELINE, KIND_KEY, Objective
 from gbtune.planning import Plan, make_plan
@@ -328,7 +328,12 @@ class Tuning:
     def _arrange(self, evaluator: Evaluator) -> int:
         """Return how many trials fit into the memory side by side; warn, once, where those are fewer than wanted."""
         typical = self.objective.space.defaults()
-        estimate = estimate_memory(evaluator, isolation=self.budget.isolation, params=typical)
+        estimate = estimate_memory(
+            evaluator,
+            isolation=self.budget.isolation,
+            params=typical,
+            binnings=count_binnings(evaluator.family, self.objective.space),
+        )
         workers, warning = fitting_workers(estimate, self.budget.n_jobs, usable_memory())
         if warning and not self._warned:
             self._warned = True

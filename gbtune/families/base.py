@@ -92,6 +92,8 @@ class Capabilities:
         What its binned matrices cost.
     stoppable : bool, default False
         `ModelFamily.fit` takes `enough`. Without it a refit that takes longer than thought goes beyond a deadline.
+    binned_by : frozenset of str, default frozenset()
+        Those of `parameters` that change how X is binned: for each of their values the data are binned, and kept.
     """
 
     parameters: frozenset[str]
@@ -102,6 +104,7 @@ class Capabilities:
     native_metrics: Mapping[str, str]
     binning: BinningCosts = BinningCosts()
     stoppable: bool = False
+    binned_by: frozenset[str] = frozenset()
 
 
 class FoldFit(abc.ABC):

@@ -73,6 +73,7 @@ class LightGBMFamily(ModelFamily):
         losses=frozenset(_LOSSES),
         resumable=True,
         stoppable=True,
+        binned_by=frozenset(_DATA_PARAMS),
         sparse=True,
         categories=True,
         # One byte; a sample of every column is collected to find the bins, 12 bytes each, partly used again.

@@ -72,6 +72,7 @@ class XGBoostFamily(ModelFamily):
         losses=frozenset(_LOSSES),
         resumable=True,
         stoppable=True,
+        binned_by=frozenset({"max_bin", "enable_categorical"}),
         sparse=True,
         categories=True,
         # One byte per bin and a second matrix by columns; with missing values four bytes and two.

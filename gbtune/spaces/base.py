@@ -59,6 +59,13 @@ def _is_wanted(value: object) -> bool:
     return several or is_scalar(value)
 
 
+HIGH_CARDINALITY = 64
+"""More levels than this in a column of categories are many: what one split of XGBoost sets apart at most
+(`max_cat_threshold`)."""
+FEWEST_LEVELS = {"categorical": 0, "high-cardinality": HIGH_CARDINALITY}
+"""What a parameter may require, to the number of levels that some column must have more than."""
+
+
 def alternatives(wanted: Any) -> tuple[Any, ...]:
     """Return the values of a condition, any of which fulfils it."""
     return wanted if isinstance(wanted, tuple) else (wanted,)
@@ -106,8 +113,9 @@ class Parameter:
         Keyword argument of the library's scikit-learn class.
     when : mapping, default {}
         The parameter counts only while each named earlier parameter has the given value, or one of a tuple of them.
-    requires : {"categorical"}, optional
-        The parameter means something only if the data have categorical columns.
+    requires : {"categorical", "high-cardinality"}, optional
+        The parameter means something only if the data have categorical columns; is worth trials only if one of these
+        has more than `HIGH_CARDINALITY` levels.
     why : str, default ""
         Reason for an unusual bound.
     """
@@ -115,15 +123,16 @@ class Parameter:
     kind: ClassVar[str]
     name: str
     when: Any = ()
-    requires: Literal["categorical"] | None = None
+    requires: Literal["categorical", "high-cardinality"] | None = None
     why: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InvalidSpace(f"[parameters] {self.name!r}: a parameter's name must be a Python identifier.")
         object.__setattr__(self, "when", _pairs(self.name, "when", self.when))
-        if self.requires not in (None, "categorical"):
-            invalid(self.name, "requires", f'must be "categorical" or left out, got {self.requires!r}')
+        if self.requires not in (None, *FEWEST_LEVELS):
+            known = " or ".join(f'"{each}"' for each in FEWEST_LEVELS)
+            invalid(self.name, "requires", f"must be {known} or left out, got {self.requires!r}")
         if not isinstance(self.why, str):
             invalid(self.name, "why", f"must be a text, got {self.why!r}")
         self._check()

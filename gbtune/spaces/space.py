@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidArgument, InvalidSpace, UnknownName
 from gbtune.spaces import edits
-from gbtune.spaces.base import Parameter, SampledParameter
+from gbtune.spaces.base import FEWEST_LEVELS, Parameter, SampledParameter
 from gbtune.spaces.checks import STATUSES, check_space
 from gbtune.spaces.files import contents, read, table
 from gbtune.spaces.fragments import Addable, parts_of
@@ -391,19 +391,25 @@ class SearchSpace(Addable):
         edits.check_known(self, names)
         return edits.kept(self, [parameter for parameter in self.parameters if parameter.name not in names])
 
-    def without_categorical(self) -> SearchSpace:
-        """Return the space for data without categorical columns.
+    def for_levels(self, most: int) -> SearchSpace:
+        """Return the space for data with categories of so many levels.
 
-        Parameters that mean something only for such columns are left out.
+        Parameters that are about categorical columns are left out where there are none, those about columns of many
+        levels where there are few.
+
+        Parameters
+        ----------
+        most : int
+            Levels of the categorical column that has most; 0: there is none.
 
         Examples
         --------
         >>> from gbtune.spaces import SearchSpace
         >>> wide = SearchSpace.load("lightgbm/wide")
-        >>> sorted(set(wide.distributions()) - set(wide.without_categorical().distributions()))
+        >>> sorted(set(wide.distributions()) - set(wide.for_levels(0).distributions()))
         ['cat_l2', 'cat_smooth', 'max_cat_to_onehot', 'min_data_per_group']
         """
-        return self.without(*(p.name for p in self.parameters if p.requires == "categorical"))
+        return self.without(*(p.name for p in self.parameters if p.requires and most <= FEWEST_LEVELS[p.requires]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents as plain JSON-able values; `load` reads them back.

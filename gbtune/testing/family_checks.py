@@ -38,6 +38,8 @@ def the_description_is_complete(case: FamilyCase) -> Iterator[str]:
     unknown = set(can.losses) - set(TASK_OF)
     must(not unknown, f"capabilities.losses holds {sorted(unknown)}; known are {sorted(TASK_OF)}.")
     must("n_estimators" not in can.parameters, "n_estimators is the number of rounds, not a parameter of the trees.")
+    stray = set(can.binned_by) - set(can.parameters)
+    must(not stray, f"capabilities.binned_by holds {sorted(stray)}, which capabilities.parameters lacks.")
     stray = set(family.default_params) - set(can.parameters)
     must(not stray, f"default_params holds {sorted(stray)}, which capabilities.parameters lacks.")
     must(family.default_rounds >= 1, f"default_rounds must be at least 1, got {family.default_rounds}.")

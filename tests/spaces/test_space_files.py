@@ -99,9 +99,10 @@ def test_the_tuned_default_of_pytabkit_goes_to_its_tasks():
 
 
 @pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
-def test_core_samples_exactly_the_six_parameters(family):
+def test_core_samples_exactly_the_six_parameters_and_with_many_levels_how_xgboost_splits_them(family):
     space = SearchSpace.load("core", family=family)
-    assert list(space.distributions()) == CORE
+    assert list(space.for_levels(2).distributions()) == CORE
+    assert list(space.distributions()) == CORE + ["enable_categorical"] * (family == "xgboost")
     assert list(space.distributions(rounds=False)) == [name for name in CORE if name != "n_estimators"]
     assert not any(parameter.when for parameter in space.parameters)
 

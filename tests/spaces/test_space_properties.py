@@ -24,6 +24,7 @@ from gbtune.spaces import (
     SearchSpace,
     available,
 )
+from gbtune.spaces.base import HIGH_CARDINALITY
 from gbtune.spaces.grids import MAX_CELLS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -339,7 +340,7 @@ def test_what_another_parameter_needs_cannot_be_left_out():
 
 def test_parameters_of_categories_go_when_there_are_none():
     wide = SearchSpace.load("lightgbm/wide")
-    numeric = wide.without_categorical()
+    numeric = wide.for_levels(0)
     assert set(wide.defaults()) - set(numeric.defaults()) == {
         "cat_smooth",
         "cat_l2",
@@ -347,7 +348,14 @@ def test_parameters_of_categories_go_when_there_are_none():
         "max_cat_to_onehot",
     }
     assert all("cat_l2" not in entry.params for entry in numeric.portfolio)
-    assert CORE.without_categorical() == CORE
+    assert wide.for_levels(1) == wide
+
+
+def test_parameters_of_many_levels_go_when_there_are_few():
+    few = CORE.for_levels(HIGH_CARDINALITY)
+    assert set(CORE.defaults()) - set(few.defaults()) == {"enable_categorical"}
+    assert all("enable_categorical" not in entry.params for entry in few.portfolio)
+    assert CORE.for_levels(HIGH_CARDINALITY + 1) == CORE
 
 
 def test_a_missing_value_is_named_and_foreign_values_are_left_out():
