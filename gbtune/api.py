@@ -97,7 +97,7 @@ def tune(
     ----------
     X : array-like of shape (n_samples, n_features)
         pandas (numbers, booleans, strings, categories, nullable and Arrow-backed), numpy, scipy-sparse. Missing
-        values and categories are handled natively. Never changed.
+        values and categories are handled by the library. Never changed.
     y : array-like of shape (n_samples,)
         Labels (strings, booleans, integers) or values.
     family : str or ModelFamily

@@ -294,7 +294,23 @@ def why_not_comparable(champion: RecipeDict, challenger: RecipeDict) -> str:
     by_position = [name for name in BY_POSITION if any(_goes_by_position(m["params"].get(name)) for m in members)]
     if by_position and list(before) != list(now):
         return f"the champion's {' and '.join(by_position)} go by position, and the columns are in another order"
+    as_numbers = any(member["params"].get("enable_categorical") is False for member in members)
+    if as_numbers and not _levels_in_order(champion, challenger):
+        return "the champion takes categories for numbers (enable_categorical=False), and levels are in another order"
     return ""
+
+
+def _levels_in_order(champion: RecipeDict, challenger: RecipeDict) -> bool:
+    """Whether the levels that both know come in the same order, in every column."""
+    theirs, ours = (
+        {column["name"]: [text_of(level) for level in column["levels"]] for column in recipe["columns"]["columns"]}
+        for recipe in (champion, challenger)
+    )
+    for name, levels in theirs.items():
+        common = set(levels) & set(ours[name])
+        if [level for level in levels if level in common] != [level for level in ours[name] if level in common]:
+            return False
+    return True
 
 
 def _goes_by_position(value: Any) -> bool:

@@ -170,7 +170,8 @@ def _of_model(uri: str, family: families.ModelFamily, tracking_uri: str | None, 
     _check_family(recipe.model, recipe.family, family)
     score = "" if recipe.score is None else f", {recipe.metric} {format_score(recipe.score)}"
     found = [Configuration(recipe.params, recipe.model, f"{recipe.model}{score}")]
-    if {name: value for name, value in recipe.params.items() if name != ROUNDS} == dict(family.default_params):
+    defaults = dict(family.default_params)  # of which an older recipe may lack some
+    if {**defaults, **{name: value for name, value in recipe.params.items() if name != ROUNDS}} == defaults:
         found = []
     return Source(recipe.model, tuple(found), metric=recipe.metric)
 

@@ -81,10 +81,14 @@ def fresh_folds(data: Dataset, *recipes: RecipeDict, cv: Any = None) -> Folds:
         n_groups = 0 if data.groups is None else len(pd.unique(data.groups))
         # Where each group was a fold of its own, dealing again gives the same folds in another order.
         count = n_groups - 1 if 2 < n_groups <= FOLDS else None
-        for attempt in range(_TRIES):
-            folds = make_folds(count, data, seed=derive_seed(seed, "promotion", slot=attempt), default_folds=FOLDS)
-            if not {folds.parts_fingerprint, folds.fingerprint} & used:
-                return folds
+        # And a few groups of very unlike sizes can be dealt evenly in one way only.
+        others = [other for other in (FOLDS - 1, FOLDS + 1, FOLDS - 2, FOLDS - 3) if other < n_groups and count is None]
+        for number in (count, *others):
+            for attempt in range(_TRIES):
+                stream = derive_seed(seed, "promotion", slot=attempt)
+                folds = make_folds(number, data, seed=stream, default_folds=FOLDS)
+                if not {folds.parts_fingerprint, folds.fingerprint} & used:
+                    return folds
     groups = f" in {plural(n_groups, 'group')}" if n_groups else ""
     raise InvalidData(f"There are no folds of {data.n_rows} rows{groups} that the searches have not used. Give cv.")
 

@@ -36,12 +36,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from optuna.distributions import CategoricalDistribution
 
 from gbtune.data import Dataset
 from gbtune.evaluation import Evaluator
 from gbtune.families.base import BinningCosts, ModelFamily
-from gbtune.spaces import SearchSpace
+from gbtune.spaces import CategoricalParameter, FixedParameter, SearchSpace
 
 MEMINFO = Path("/proc/meminfo")
 CGROUPS_OF_SELF = Path("/proc/self/cgroup")
@@ -162,7 +161,7 @@ def estimate_memory(
 
 
 def count_binnings(family: ModelFamily, space: SearchSpace) -> int:
-    """Return how many times the trials of a study bin the data: once for all choices of what decides about it.
+    """Return how many times a study bins the data: for each choice of what decides about it, and as the library does.
 
     Of a range every value would be one more; they are not counted.
 
@@ -173,12 +172,18 @@ def count_binnings(family: ModelFamily, space: SearchSpace) -> int:
     >>> from gbtune.spaces import SearchSpace
     >>> count_binnings(families.get("lightgbm"), SearchSpace.load("lightgbm/wide"))  # max_bin: 127, 255 or 511
     3
+    >>> fixed = SearchSpace.load("xgboost/core").fix(enable_categorical=False)
+    >>> count_binnings(families.get("xgboost"), fixed)  # the default and the probe have True
+    2
     """
-    return math.prod(
-        len(distribution.choices)
-        for name, distribution in space.distributions(rounds=False).items()
-        if name in family.capabilities.binned_by and isinstance(distribution, CategoricalDistribution)
-    )
+    count = 1
+    for parameter in space.parameters:
+        if parameter.name in family.capabilities.binned_by:
+            values = parameter.choices if isinstance(parameter, CategoricalParameter) else ()
+            values = (parameter.value,) if isinstance(parameter, FixedParameter) else values
+            default = family.default_params.get(parameter.name)
+            count *= max(1, len({*values} if default is None else {*values, default}))
+    return count
 
 
 def fitting_workers(estimate: MemoryEstimate, n_jobs: int, usable: int | None) -> tuple[int, str]:

@@ -189,13 +189,17 @@ def _group_folds(n_folds: int, data: Dataset, stream: int) -> Splits:
             f"Use cv={n_groups} or fewer." if n_groups > 1 else
             "groups must hold at least two different groups to hold one out; there is 1."
         )  # fmt: skip
-    fold_of = deal_groups(groups, _strata(data), [1 / n_folds] * n_folds, seed=stream)[groups]
+    fold_of = deal_groups(groups, _strata(data, 1 / n_folds), [1 / n_folds] * n_folds, seed=stream)[groups]
     splits = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_folds)]
     return _without_singles(splits, data)
 
 
-def _strata(data: Dataset) -> IntArray:
-    return np.zeros(data.n_rows, dtype=np.intp) if data.task == "regression" else data.y.astype(np.intp)
+def _strata(data: Dataset, share: float) -> IntArray:
+    """Return each row's class; where its share would be less than a row, the largest class, with which it goes."""
+    if data.task == "regression":
+        return np.zeros(data.n_rows, dtype=np.intp)
+    counts = np.bincount(data.y)
+    return np.where((counts * share < 1 - 1e-9)[data.y], counts.argmax(), data.y).astype(np.intp)
 
 
 def _hold_out(fraction: float, data: Dataset, stream: int) -> tuple[Splits, str]:
@@ -220,15 +224,31 @@ def _hold_out(fraction: float, data: Dataset, stream: int) -> tuple[Splits, str]
 
 
 def _group_hold_out(fraction: float, data: Dataset, stream: int) -> Splits:
-    groups, strata = _group_codes(data), _strata(data)
+    groups = _group_codes(data)
     if groups.max() == 0:
         raise InvalidData("groups must hold at least two different groups to hold one out; there is 1.")
+    strata = _strata(data, min(fraction, 1 - fraction))
     held_out = deal_groups(groups, strata, [1 - fraction, fraction], seed=stream)[groups] == 1
-    for lost in np.setdiff1d(strata, strata[~held_out]):  # a class must keep a group to learn from
-        group = groups[np.flatnonzero(strata == lost)[0]]
-        if (groups[held_out] != group).any():
-            held_out[groups == group] = False
+    if data.task != "regression":
+        held_out = _with_every_class(held_out, groups, data.y)
     return _without_singles([(np.flatnonzero(~held_out), np.flatnonzero(held_out))], data)
+
+
+def _with_every_class(held_out: NDArray[np.bool_], groups: IntArray, y: IntArray) -> NDArray[np.bool_]:
+    """Return what is held out without groups that have all rows of a class: something must have learned it.
+
+    Where nothing is left, another group that has not, the smallest; where there is none, it stays as it was.
+    """
+    kept = held_out.copy()
+    for lost in np.setdiff1d(y, y[~held_out]):
+        kept[groups == groups[np.flatnonzero(y == lost)[0]]] = False
+    if not kept.any():
+        for group in np.argsort(np.bincount(groups), kind="stable"):
+            kept = groups == group
+            if len(np.unique(y[~kept])) == len(np.unique(y)):
+                return kept
+        return held_out
+    return kept
 
 
 def _without_singles(splits: Splits, data: Dataset) -> Splits:

@@ -125,6 +125,8 @@ class TuningResult:
         rounds (``result.model.get_params()``).
 
         With a learning-rate schedule `ModelFamily.estimator_arguments` gives them: it is a callback in the libraries.
+        With ``enable_categorical=False`` ``XGBClassifier`` takes numbers only: give it the codes of the categories that
+        `encode` returns, missing where they are -1.
         """
         return self.best_trial.all_params
 

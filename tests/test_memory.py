@@ -145,6 +145,18 @@ def test_processes_bin_each_for_itself_and_threads_together(family_name: str) ->
     assert threads.total(3) - threads.total(1) == 2 * threads.per_worker
 
 
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_each_way_in_which_a_space_bins_the_data_is_counted(isolation: Any) -> None:
+    evaluator = make_evaluator("xgboost", normal(20_000, 20), normal(20_000, 1)[:, 0])
+    once, twice = (estimate_memory(evaluator, isolation=isolation, binnings=count) for count in (1, 2))
+    matrices = 20_000 * 20 * 2.5
+    shared, own = twice.shared - once.shared, twice.per_worker - once.per_worker
+    if isolation == "thread":
+        assert shared >= 2 * matrices and own == 0, "one of all rows and those of the folds, once more"
+    else:
+        assert shared >= matrices and own >= 2 * matrices, "in the process that fits, and in each worker"
+
+
 def test_sparse_frames_with_categories_and_unknown_families_have_an_estimate(
     mixed: tuple[pd.DataFrame, pd.Series],
 ) -> None:

@@ -222,6 +222,16 @@ def test_fresh_folds_are_none_that_a_search_used(breast_cancer: Frame) -> None:
     assert fresh_folds(data, *recipes).fingerprint == folds.fingerprint, "the same again"
 
 
+def test_a_few_groups_of_very_unlike_sizes_have_fresh_folds_too(diabetes: Frame) -> None:
+    X, y = diabetes[0].iloc[:400], diabetes[1].iloc[:400]
+    groups = np.repeat(np.arange(6), [203, 101, 50, 26, 13, 7])
+    data = Dataset.from_arrays(X, y, groups=groups)
+    recipe = recipe_of(X, y, groups=groups)
+    folds = fresh_folds(data, recipe)
+    assert folds.parts_fingerprint != recipe["folds_parts"]
+    assert all(not set(groups[train]) & set(groups[valid]) for train, valid in folds.splits)
+
+
 def test_fresh_folds_keep_groups_and_time(diabetes: Frame) -> None:
     X, y = diabetes
     groups = np.arange(len(X)) // 9
@@ -367,6 +377,19 @@ def test_other_columns_classes_task_or_metric_are_not_comparable(mixed: Frame, d
     # A column that had no value says nothing about its kind; their order does not matter.
     empty = recipe_of(X.assign(sex=None)[list(X.columns[::-1])], y, CRIPPLED)
     assert compare(empty, challenger, X, y).better
+
+
+def test_levels_in_another_order_are_no_comparison_where_they_are_taken_for_numbers(diabetes: Frame) -> None:
+    X, y = diabetes[0][["age", "bmi"]], diabetes[1]
+    names = pd.qcut(X["bmi"], 3, labels=["low", "middle", "high"])
+    in_order, alphabetical = X.assign(level=names), X.assign(level=names.astype(str))
+    as_numbers = {**GOOD, "enable_categorical": False}
+    champion, challenger = (recipe_of(frame, y, as_numbers, "xgboost") for frame in (in_order, alphabetical))
+    assert why_not_comparable(champion, challenger) == (
+        "the champion takes categories for numbers (enable_categorical=False), and levels are in another order"
+    )
+    assert not why_not_comparable(champion, recipe_of(in_order.iloc[::2], y.iloc[::2], GOOD, "xgboost"))
+    assert not why_not_comparable(recipe_of(in_order, y, GOOD, "xgboost"), challenger)
 
 
 @pytest.mark.parametrize("value", [[1, -1, 0], "(1,-1,0)"])

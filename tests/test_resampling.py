@@ -147,6 +147,30 @@ def test_a_rare_class_with_groups_leaks_no_warning_of_scikit_learn():
         assert not set(data.groups[train]) & set(data.groups[valid])
 
 
+def test_a_group_hold_out_has_its_share_of_rows_whose_classes_are_too_rare_for_one():
+    data = dataset(np.repeat(np.arange(100), 9), task="multiclass", groups=np.arange(900))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GbtuneWarning)
+        ((train, valid),) = make_folds(0.05, data, seed=0).splits
+    assert len(valid) == 45 and set(data.y[train]) == set(range(100))
+
+
+def test_a_group_that_has_a_class_for_itself_is_not_the_one_that_is_held_out():
+    data = dataset([0] * 16 + [1] * 4, groups=[0] * 12 + [1] * 8)
+    for seed in range(5):
+        ((_, valid),) = make_folds(0.2, data, seed=seed).splits
+        assert set(data.groups[valid]) == {0}
+
+
+def test_a_large_group_hold_out_leaves_every_class_a_group_to_learn_from():
+    y = np.r_[np.zeros(50, int), np.ones(50, int), 2, 2]
+    data = dataset(y, task="multiclass", groups=np.r_[np.arange(100) // 2, 90, 91])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GbtuneWarning)
+        ((train, valid),) = make_folds(0.9, data, seed=0).splits
+    assert set(y[train]) == {0, 1, 2} and 0.8 < len(valid) / len(y) < 0.95
+
+
 def test_a_hold_out_keeps_a_row_of_every_class_for_training():
     y = [0] * 50 + [1] * 2 + [2] * 2 + [3]
     with pytest.warns(GbtuneWarning, match="1 with one row"):

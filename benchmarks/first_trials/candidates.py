@@ -39,6 +39,10 @@ ORDERS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 """Portfolio to the candidates that its entries are, in its order, and the kind of task they are meant for. Where the
 space lacks a parameter of the published configuration (L1, the treatment of categories), its entry is near it."""
+MANY_LEVELS = ("course_ratings", "flights_march", "hospital_readmission")
+"""Sets with a column of more than 64 levels: there some entries of XGBoost's take categories for numbers."""
+AS_NUMBERS = ", categories as numbers"
+ENTRIES_AS_NUMBERS = ("core 2", "core 4", "core 7")
 CLASSIFICATION = ("breast_cancer", "digits", "adult", "crash_deaths", "hospital_readmission")
 
 

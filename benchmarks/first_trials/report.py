@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.first_trials.candidates import CLASSIFICATION, ORDERS, Outcome, Results, candidates, read
+from benchmarks.first_trials.candidates import (
+    AS_NUMBERS,
+    CLASSIFICATION,
+    ENTRIES_AS_NUMBERS,
+    MANY_LEVELS,
+    ORDERS,
+    Outcome,
+    Results,
+    candidates,
+    read,
+)
 from benchmarks.replay.tables import markdown, write
 
 COUNTS = (1, 2, 3, 4, 6, 8)
@@ -71,7 +81,9 @@ def after_some(results: Results) -> str:
 def order_for(space: str, name: str) -> list[str]:
     """Return the candidates that are tried on a set, in the order of a portfolio."""
     kind = "classification" if name in CLASSIFICATION else "regression"
-    return [candidate for candidate, meant_for in ORDERS[space] if meant_for in ("", kind)]
+    order = [candidate for candidate, meant_for in ORDERS[space] if meant_for in ("", kind)]
+    as_numbers = ENTRIES_AS_NUMBERS if name in MANY_LEVELS else ()
+    return [candidate + AS_NUMBERS if candidate in as_numbers else candidate for candidate in order]
 
 
 def chosen(order: Sequence[str], names: Sequence[str], percent: Any, outcomes: Mapping[str, Outcome]) -> list[float]:

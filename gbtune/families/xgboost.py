@@ -98,6 +98,7 @@ class XGBoostFamily(ModelFamily):
             "reg_lambda": 1.0,
             "reg_alpha": 0.0,
             "gamma": 0.0,
+            "enable_categorical": True,
         }
     )
 
@@ -333,7 +334,8 @@ def _estimator_class(loss: str) -> Any:
 def _with_model(estimator: Any, model: Any) -> Any:
     """Load a model into an estimator that is given the columns of categories, whatever the trees take them for."""
     estimator.load_model(model)  # sets enable_categorical by the trees
-    return estimator.set_params(enable_categorical=True)
+    estimator.enable_categorical = True  # set_params would hand all others to the booster once more
+    return estimator
 
 
 def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads: int) -> dict[str, Any]:

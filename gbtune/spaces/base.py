@@ -59,10 +59,11 @@ def _is_wanted(value: object) -> bool:
     return several or is_scalar(value)
 
 
+HIGH: Literal["high-cardinality"] = "high-cardinality"
 HIGH_CARDINALITY = 64
 """More levels than this in a column of categories are many: what one split of XGBoost sets apart at most
 (`max_cat_threshold`)."""
-FEWEST_LEVELS = {"categorical": 0, "high-cardinality": HIGH_CARDINALITY}
+FEWEST_LEVELS = {"categorical": 0, HIGH: HIGH_CARDINALITY}
 """What a parameter may require, to the number of levels that some column must have more than."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import UnknownName
-from gbtune.spaces.base import Parameter, SampledParameter, alternatives, invalid, is_number, plain
+from gbtune.spaces.base import HIGH, Parameter, SampledParameter, alternatives, invalid, is_number, plain
 from gbtune.spaces.numeric import RoundsParameter
 from gbtune.spaces.parameters import CategoricalParameter, FixedParameter, parameter_from_dict
 from gbtune.spaces.portfolio import fitted
@@ -21,6 +21,7 @@ def overridden(parameter: Parameter, change: Any) -> Parameter:  # noqa: RET503 
     name = parameter.name
     if isinstance(change, Parameter):
         return dataclasses.replace(change, name=name)
+    parameter = _wanted(parameter)
     table = parameter.to_dict()
     conditions: dict[str, Any] = {key: table[key] for key in ("when", "requires") if key in table}
     if isinstance(change, tuple) and len(change) == 2:
@@ -41,7 +42,13 @@ def fixed(parameter: Parameter, value: Any) -> FixedParameter:
     """Return the constant that takes the place of `parameter`."""
     if value is None:
         invalid(parameter.name, "fix", "None is no value; without() leaves the library's default")
-    return FixedParameter(name=parameter.name, value=plain(value), when=parameter.when, requires=parameter.requires)
+    requires = _wanted(parameter).requires
+    return FixedParameter(name=parameter.name, value=plain(value), when=parameter.when, requires=requires)
+
+
+def _wanted(parameter: Parameter) -> Parameter:
+    """Return a parameter that somebody has set: not only where the space thinks it worth trials."""
+    return dataclasses.replace(parameter, requires="categorical") if parameter.requires == HIGH else parameter
 
 
 def kept(space: SearchSpace, parameters: Iterable[Parameter]) -> SearchSpace:

@@ -8,7 +8,17 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.first_trials import record, report
-from benchmarks.first_trials.candidates import FAMILIES, LOWEST_RATE, ORDERS, RESULTS, SETS, candidates, read, write
+from benchmarks.first_trials.candidates import (
+    ENTRIES_AS_NUMBERS,
+    FAMILIES,
+    LOWEST_RATE,
+    ORDERS,
+    RESULTS,
+    SETS,
+    candidates,
+    read,
+    write,
+)
 from benchmarks.quality.sets import divide
 from benchmarks.replay import tables
 from gbtune import families
@@ -26,6 +36,7 @@ def test_a_portfolio_has_the_recorded_candidates_in_their_order(space: str) -> N
         assert {part: tried[part] for part in shape if part in recorded and part in tried} == {
             part: loaded.project(recorded)[part] for part in shape if part in recorded and part in tried
         }, name
+        assert (not tried.get("enable_categorical", True)) == (name in ENTRIES_AS_NUMBERS), name
 
 
 def test_the_default_space_of_each_family_was_chosen_here() -> None:

@@ -86,19 +86,54 @@ def test_its_clone_its_file_and_its_first_rounds_predict_as_it_does(towns: Datas
     np.testing.assert_array_equal(family.first_rounds(fitted, 8).predict(towns.X), shorter.predict(towns.X))
 
 
-def test_a_study_tries_both_and_its_model_predicts_rows_as_the_caller_has_them(
-    diabetes: tuple[pd.DataFrame, pd.Series], tmp_path: Path
-) -> None:
+def with_towns(diabetes: tuple[pd.DataFrame, pd.Series], n_levels: int) -> tuple[pd.DataFrame, pd.Series]:
     X, y = diabetes
-    X = X[["age", "bp"]].assign(town=pd.qcut(X["bmi"], 10, labels=list("jcbdefghia")).astype(str))
+    names = np.random.default_rng(0).permutation([f"town {n:03}" for n in range(n_levels)])
+    places = np.argsort(np.argsort(X["bmi"], kind="stable")) * n_levels // len(X)
+    return X[["age", "bp"]].assign(town=names[places]), y
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_a_study_tries_both_and_its_model_predicts_rows_as_the_caller_has_them(
+    diabetes: tuple[pd.DataFrame, pd.Series], tmp_path: Path, isolation: Any
+) -> None:
+    X, y = with_towns(diabetes, 80)
     space = gbtune.SearchSpace.load("xgboost/core").override(learning_rate=(0.1, 0.3), n_estimators=(10, 60))
-    result = gbtune.tune_xgb(X, y, space=space, n_trials=12, seed=0, tracking=False, progress=False)
+    result = gbtune.tune_xgb(
+        X, y, space=space, n_trials=12, ensemble=10, isolation=isolation, seed=0, tracking=False, progress=False
+    )
     assert {True, False} <= set(result.trials["param_enable_categorical"])
+    made_of = result.trials.set_index("number").loc[list(result.members), "param_enable_categorical"]
+    assert {True, False} == set(made_of), "the final model has both"
     some = X.iloc[[3, 1, 400]]
     expected = result.predict(X)[[3, 1, 400]]
     np.testing.assert_allclose(result.predict(some), expected, rtol=1e-6)
     reordered = some.assign(town=pd.Categorical(some["town"], categories=sorted(set(X["town"]), reverse=True)))
     np.testing.assert_allclose(gbtune.TuningResult.load(result.save(tmp_path)).predict(reordered), expected, rtol=1e-6)
+
+
+def test_where_levels_are_few_only_who_asks_for_it_has_it(diabetes: tuple[pd.DataFrame, pd.Series]) -> None:
+    core = gbtune.SearchSpace.load("xgboost/core")
+    for n_levels, tried in ((64, False), (65, True)):
+        space = gbtune.Objective("xgboost", *with_towns(diabetes, n_levels)).space
+        assert ("enable_categorical" in space.distributions()) == tried
+    for asked in (core.fix(enable_categorical=False), core.override(enable_categorical=[False])):
+        space = gbtune.Objective("xgboost", *with_towns(diabetes, 5), space=asked).space
+        assert space.complete(space.defaults())["enable_categorical"] is False
+        assert "enable_categorical" not in gbtune.Objective("xgboost", *diabetes, space=asked).space.defaults()
+
+
+def test_constraints_by_name_hold_in_the_fitted_model_and_its_file(
+    diabetes: tuple[pd.DataFrame, pd.Series], tmp_path: Path
+) -> None:
+    family, data = families.get("xgboost"), Dataset.from_arrays(*diabetes)
+    fitted = family.fit(data, {**TREES, "monotone_constraints": {"bmi": 1}}, 20, 0, loss="squared_error")
+    assert isinstance(data.X, pd.DataFrame)
+    rising = pd.concat([data.X.iloc[[0]]] * 50, ignore_index=True).assign(bmi=np.linspace(-0.1, 0.2, 50))
+    assert (np.diff(fitted.predict(rising)) >= 0).all()
+    family.save(fitted, tmp_path / family.model_file)
+    loaded = family.load(tmp_path / family.model_file, "regression")
+    np.testing.assert_array_equal(loaded.predict(rising), fitted.predict(rising))
 
 
 @pytest.mark.parametrize("wrong", ["false", 0.5, None])

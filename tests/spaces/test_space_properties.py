@@ -351,6 +351,18 @@ def test_parameters_of_categories_go_when_there_are_none():
     assert wide.for_levels(1) == wide
 
 
+def test_what_depends_on_a_parameter_requires_what_that_one_does():
+    table = CORE.to_dict()
+    parameters = {**table["parameters"]}
+    dependant = {"kind": "int", "low": 2, "high": 64, "default": 64, "when": {"enable_categorical": True}}
+    with pytest.raises(InvalidSpace, match=r"max_cat_threshold.*requires: must be 'high-cardinality', as that of"):
+        SearchSpace.load({**table, "parameters": {**parameters, "max_cat_threshold": dependant}})
+    dependant["requires"] = "high-cardinality"
+    both = SearchSpace.load({**table, "parameters": {**parameters, "max_cat_threshold": dependant}})
+    assert "max_cat_threshold" in both.for_levels(65).defaults()
+    assert "max_cat_threshold" not in both.for_levels(64).defaults()
+
+
 def test_parameters_of_many_levels_go_when_there_are_few():
     few = CORE.for_levels(HIGH_CARDINALITY)
     assert set(CORE.defaults()) - set(few.defaults()) == {"enable_categorical"}
