@@ -66,7 +66,7 @@ def test_the_list_has_every_space_and_fragment(columns: int) -> None:
     fragments = [key.replace("/", "/+") for key in available(fragments=True)]
     assert first_words == [*available(), *fragments]
     (core,) = [line for line in lines if line.startswith("xgboost/core ")]
-    assert core.split()[1:4] == [SearchSpace.load("xgboost/core").version, "5", "recommended"]
+    assert core.split()[1:4] == [SearchSpace.load("xgboost/core").version, "6", "recommended"]
 
 
 def test_one_family_can_be_listed() -> None:

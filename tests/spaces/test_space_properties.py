@@ -243,6 +243,7 @@ def test_a_tuple_is_a_range_a_list_is_choices_and_a_dictionary_is_a_table():
         "n_estimators": 20,
         "subsample": 1.0,
         "colsample_bytree": 0.5,
+        "enable_categorical": True,
     }
     distributions = changed.distributions(rounds=False)
     assert distributions["learning_rate"].choices == (0.03, 0.3)
@@ -328,7 +329,7 @@ def test_numpy_values_become_plain_ones():
     assert json.dumps(fixed.to_dict()) and type(fixed.defaults()["max_depth"]) is int
     projected = CORE.project({"max_depth": np.float32(5.4), "learning_rate": np.float64(0.2)})
     assert (projected["max_depth"], projected["learning_rate"]) == (5, 0.2)
-    assert {type(value) for value in projected.values()} == {int, float}
+    assert {type(value) for value in projected.values()} == {int, float, bool}
 
 
 def test_what_another_parameter_needs_cannot_be_left_out():
