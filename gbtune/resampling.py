@@ -244,7 +244,7 @@ def _with_every_class(held_out: NDArray[np.bool_], groups: IntArray, y: IntArray
         kept[groups == groups[np.flatnonzero(y == lost)[0]]] = False
     if not kept.any():
         for group in np.argsort(np.bincount(groups), kind="stable"):
-            kept = groups == group
+            kept = np.asarray(groups == group, dtype=bool)
             if len(np.unique(y[~kept])) == len(np.unique(y)):
                 return kept
         return held_out
