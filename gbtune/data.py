@@ -165,6 +165,11 @@ class Dataset:
         """Names of the ``category`` columns of the encoded X."""
         return self.encoder.categorical
 
+    @property
+    def most_levels(self) -> int:
+        """Levels of the categorical column that has most; 0 if there is none."""
+        return max((len(column.levels) for column in self.encoder.columns), default=0)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of content, columns, labels, weights and groups: equal for equal data.

@@ -109,11 +109,6 @@ class Encoder:
         """Names of the categorical columns in the encoded frame."""
         return tuple(column.encoded_name for column in self.columns if column.kind == "category")
 
-    @property
-    def most_levels(self) -> int:
-        """Levels of the categorical column that has most; 0 if there is none."""
-        return max((len(column.levels) for column in self.columns if column.kind == "category"), default=0)
-
     def encode(self, X: object) -> Encoded:
         """Encode X as the training data were.
 

@@ -170,7 +170,7 @@ class Objective:
                 f"Space {loaded.key} is for {', '.join(loaded.tasks)}, and this is a {data.task} task. Choose another "
                 f"space, or task= if the target was misread."
             )
-        self.space = loaded.for_levels(data.encoder.most_levels)
+        self.space = loaded.for_levels(data.most_levels)
         resolved = resolve_metrics(metric, data.task, self.family.capabilities.native_metrics)
         folds = resampling.make_folds(cv, data, seed=self.study_seed)
         for each in resolved:

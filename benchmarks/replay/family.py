@@ -78,7 +78,7 @@ class ReplayFamily(ModelFamily):
         real = families.get(str(recording.about["family"]))
         # Class variables of a family; a replay takes them from the one that was recorded.
         self.name, self.default_space = real.name, real.default_space  # type: ignore[misc]
-        self.capabilities, self.default_params = real.capabilities, real.default_params  # type: ignore[misc]
+        self.capabilities, self.default_params = real.capabilities, recording.configs[0]["params"]  # type: ignore[misc]
         self.recording, self.order = recording, order
         self.known = {_key(config["params"]): index for index, config in reversed(list(enumerate(recording.configs)))}
         self.distributions = self.space.distributions(rounds=False)
@@ -87,7 +87,7 @@ class ReplayFamily(ModelFamily):
     def space(self) -> SearchSpace:
         """The space of the lattice, with the recording's cap on rounds."""
         about = self.recording.about
-        return SearchSpace.load(str(about["space"])).override(n_estimators=(50, int(about["cap"])))
+        return SearchSpace.load(str(about["space"])).for_levels(0).override(n_estimators=(50, int(about["cap"])))
 
     def index(self, params: Params) -> int:
         """Return the position in the recording of what answers for `params`."""

@@ -392,10 +392,7 @@ class SearchSpace(Addable):
         return edits.kept(self, [parameter for parameter in self.parameters if parameter.name not in names])
 
     def for_levels(self, most: int) -> SearchSpace:
-        """Return the space for data with categories of so many levels.
-
-        Parameters that are about categorical columns are left out where there are none, those about columns of many
-        levels where there are few.
+        """Return the space for data with categories of so many levels: without what `requires` more.
 
         Parameters
         ----------

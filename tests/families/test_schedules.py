@@ -155,8 +155,10 @@ def own_training(prepared: Any, params: Mapping[str, Any], rounds: int, rate: Ca
     if isinstance(prepared.data.X, pd.DataFrame) and hasattr(prepared, "full_matrix"):
         import xgboost
 
+        from gbtune.families.xgboost import _Binning
+
         fixed = {"objective": "binary:logistic", "seed": 7, "seed_per_iteration": True, "nthread": 1, "max_bin": 256}
-        train, valid = prepared._matrices(256, 0)
+        train, valid = prepared._matrices(_Binning(256, as_numbers=False), 0)
         # Its scheduler sets the rate after a round: what follows round r is the rate of round r + 1.
         scheduler = xgboost.callback.LearningRateScheduler(lambda done: rate(done + 1))
         return xgboost.train({**trees, **fixed}, train, rounds, callbacks=[scheduler]).predict(valid)
