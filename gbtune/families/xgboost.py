@@ -58,9 +58,9 @@ class XGBoostFamily(ModelFamily):
     full matrix (``ref=``), so a study builds 1 + 2k quantile matrices of each. The cuts are unweighted. They have
     seen the features, never the target, of the held-out rows.
 
-    ``enable_categorical``, True where it is not given, is XGBoost's own name with XGBoost's own meaning: False takes
-    categories for numbers, the places of their levels in `gbtune.encoding.Encoder`. A split then cuts their order in
-    two instead of choosing among all sets of levels, which overfits less where levels are many and rows per level few.
+    ``enable_categorical``, True where it is not given, has XGBoost's own name. False takes categories for numbers, the
+    places of their levels in `gbtune.encoding.Encoder`: a split cuts their order in two instead of choosing among sets
+    of levels. What that is worth where levels are many is in docs/first-trials.md.
     """
 
     name = "xgboost"
