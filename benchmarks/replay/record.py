@@ -38,8 +38,8 @@ LATTICES = {
     "lightgbm": ("native", {"num_leaves": 4, "min_child_samples": 2, **_SHARED}),
 }
 """Space and number of levels of each parameter."""
-FEW, OF_MANY_LEVELS = 0, "enable_categorical"
-"""The recorded sets have no column of many levels: what is about these is left out."""
+OF_MANY_LEVELS = "enable_categorical"
+"""The recorded sets have no column of many levels: what is about these is left out, of the spaces by `for_levels`."""
 CANDIDATES = Path(__file__).with_name("candidates.json")
 """Space to the published configurations that its portfolio was chosen from, in the order before it was ranked."""
 
@@ -47,7 +47,7 @@ CANDIDATES = Path(__file__).with_name("candidates.json")
 def lattice(family: str) -> list[dict[str, Any]]:
     """Return the sampled parameters of all cells."""
     name, counts = LATTICES[family]
-    space = SearchSpace.load(name, family=family).for_levels(FEW)
+    space = SearchSpace.load(name, family=family).for_levels(0)
     axes = [levels(space, parameter, count) for parameter, count in counts.items()]
     return [dict(zip(counts, cell, strict=True)) for cell in itertools.product(*axes)]
 
@@ -58,7 +58,7 @@ def configurations(family: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"kind": "default", "params": default}]
     for key, entries in json.loads(CANDIDATES.read_text(encoding="utf-8")).items():
         if key.startswith(f"{family}/"):
-            space = SearchSpace.load(key).for_levels(FEW)
+            space = SearchSpace.load(key).for_levels(0)
             found += [
                 {
                     "kind": "portfolio",
@@ -70,7 +70,7 @@ def configurations(family: str) -> list[dict[str, Any]]:
                 }
                 for entry in entries
             ]
-    space = SearchSpace.load(LATTICES[family][0], family=family).for_levels(FEW)
+    space = SearchSpace.load(LATTICES[family][0], family=family).for_levels(0)
     return found + [{"kind": "cell", "params": space.complete(cell)} for cell in lattice(family)]
 
 

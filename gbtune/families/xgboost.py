@@ -342,12 +342,7 @@ def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads
     check_params(XGBoostFamily, params)
     native = {
         "max_bin": DEFAULT_MAX_BIN,
-        # A matter of the matrix: see _Binning.
-        **{
-            name: value
-            for name, value in schedules.split(params, DEFAULT_RATE)[0].items()
-            if name != "enable_categorical"
-        },
+        **schedules.split(params, DEFAULT_RATE)[0],
         **_LOSSES[loss],
         "tree_method": "hist",
         "nthread": threads,
@@ -357,6 +352,7 @@ def _native_params(params: Params, loss: str, n_classes: int, seed: int, threads
         "seed_per_iteration": True,
         "verbosity": 0,
     }
+    native.pop("enable_categorical", None)  # a matter of the matrix: see _Binning
     if loss == "log_loss_multiclass":
         native["num_class"] = n_classes
     return native

@@ -59,11 +59,11 @@ def _is_wanted(value: object) -> bool:
     return several or is_scalar(value)
 
 
-HIGH: Literal["high-cardinality"] = "high-cardinality"
-HIGH_CARDINALITY = 64
+HIGH_CARDINALITY: Literal["high-cardinality"] = "high-cardinality"
+MANY_LEVELS = 64
 """More levels than this in a column of categories are many: what one split of XGBoost sets apart at most
 (`max_cat_threshold`)."""
-FEWEST_LEVELS = {"categorical": 0, HIGH: HIGH_CARDINALITY}
+FEWEST_LEVELS = {"categorical": 0, HIGH_CARDINALITY: MANY_LEVELS}
 """What a parameter may require, to the number of levels that some column must have more than."""
 
 
@@ -116,7 +116,7 @@ class Parameter:
         The parameter counts only while each named earlier parameter has the given value, or one of a tuple of them.
     requires : {"categorical", "high-cardinality"}, optional
         The parameter means something only if the data have categorical columns; is worth trials only if one of these
-        has more than `HIGH_CARDINALITY` levels.
+        has more than `MANY_LEVELS` levels.
     why : str, default ""
         Reason for an unusual bound.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import InvalidSpace, UnknownName
-from gbtune.spaces.base import HIGH, Parameter, SampledParameter, alternatives, invalid
+from gbtune.spaces.base import HIGH_CARDINALITY, Parameter, SampledParameter, alternatives, invalid
 from gbtune.spaces.numeric import IntParameter, RoundsParameter
 from gbtune.spaces.parameters import CategoricalParameter, FixedParameter
 from gbtune.spaces.portfolio import PortfolioEntry, check_tasks, misfit
@@ -65,7 +65,7 @@ def _check_parameters(parameters: Iterable[Parameter]) -> None:
         for other, wanted in parameter.when:
             _check_reference(name, "when", other, earlier)
             target = earlier[other]
-            if target.requires and parameter.requires not in (target.requires, HIGH):
+            if target.requires and parameter.requires not in (target.requires, HIGH_CARDINALITY):
                 rule = f"must be {target.requires!r}, as that of {other!r} is, on which {name!r} depends"
                 invalid(name, "requires", f"{rule}; got {parameter.requires!r}")
             for value in alternatives(wanted):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gbtune.errors import UnknownName
-from gbtune.spaces.base import HIGH, Parameter, SampledParameter, alternatives, invalid, is_number, plain
+from gbtune.spaces.base import HIGH_CARDINALITY, Parameter, SampledParameter, alternatives, invalid, is_number, plain
 from gbtune.spaces.numeric import RoundsParameter
 from gbtune.spaces.parameters import CategoricalParameter, FixedParameter, parameter_from_dict
 from gbtune.spaces.portfolio import fitted
@@ -48,7 +48,9 @@ def fixed(parameter: Parameter, value: Any) -> FixedParameter:
 
 def _wanted(parameter: Parameter) -> Parameter:
     """Return a parameter that somebody has set: not only where the space thinks it worth trials."""
-    return dataclasses.replace(parameter, requires="categorical") if parameter.requires == HIGH else parameter
+    return (
+        dataclasses.replace(parameter, requires="categorical") if parameter.requires == HIGH_CARDINALITY else parameter
+    )
 
 
 def kept(space: SearchSpace, parameters: Iterable[Parameter]) -> SearchSpace:

@@ -24,7 +24,7 @@ from gbtune.spaces import (
     SearchSpace,
     available,
 )
-from gbtune.spaces.base import HIGH_CARDINALITY
+from gbtune.spaces.base import MANY_LEVELS
 from gbtune.spaces.grids import MAX_CELLS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -365,10 +365,10 @@ def test_what_depends_on_a_parameter_requires_what_that_one_does():
 
 
 def test_parameters_of_many_levels_go_when_there_are_few():
-    few = CORE.for_levels(HIGH_CARDINALITY)
+    few = CORE.for_levels(MANY_LEVELS)
     assert set(CORE.defaults()) - set(few.defaults()) == {"enable_categorical"}
     assert all("enable_categorical" not in entry.params for entry in few.portfolio)
-    assert CORE.for_levels(HIGH_CARDINALITY + 1) == CORE
+    assert CORE.for_levels(MANY_LEVELS + 1) == CORE
 
 
 def test_a_missing_value_is_named_and_foreign_values_are_left_out():
